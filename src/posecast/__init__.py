@@ -1,0 +1,36 @@
+"""posecast: one photo and a sequence of poses go in; a video of that person moving comes out.
+
+The names for notebooks; each is loaded when first used, so that the command line starts at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "posecast.errors",
+    "Recording": "posecast.data.recordings",
+    "PoseSequence": "posecast.data.recordings",
+    "build_config": "posecast.settings",
+    "dance": "posecast.data.dancer",
+    "load_recordings": "posecast.data.packed",
+    "train": "posecast.training",
+    "load_run": "posecast.checkpoint",
+    "rollout": "posecast.rollout",
+    "predict": "posecast.rollout",
+    "evaluate": "posecast.evaluation",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'posecast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,192 @@
+"""Every knob, as frozen dataclasses, and the named recipes.
+
+A knob is declared once, with its default, its range and a sentence; flags, files and the help follow from that.
+Knows no torch and no files. Next: `settings.py`, which changes knobs from a file or the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from posecast.errors import InputError
+
+
+def knob(default: Any, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
+    """A dataclass field with its sentence and its allowed range."""
+    return field(default=default, metadata={"sentence": sentence, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """Our networks: strided, anchored on a real frame."""
+
+    widths: tuple[int, ...] = knob(
+        (48, 96, 128), "Channels at each scale, finest first; multiples of 8.", least=8, most=4096
+    )
+    blocks: int = knob(2, "Residual blocks at each scale of the pose encoder and of the decoder.", least=1, most=64)
+    patch: int = knob(2, "Pixels on a side that the first layer folds into channels.", least=1, most=16)
+    latent_channels: int = knob(8, "Channels of z.", least=1, most=1024)
+    prior: Literal["fixed", "learned"] = knob(
+        "fixed", "Prior of z: N(0, I), or learned from previous frame, poses and anchor."
+    )
+    pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
+
+    @property
+    def stride(self) -> int:
+        """Pixels on a side of one cell of the coarsest scale."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+
+@dataclass(frozen=True)
+class Lab4:
+    """The course's networks."""
+
+    frame_channels: int = knob(128, "Features of a frame (the course's F_dim).", least=8, most=4096)
+    pose_channels: int = knob(32, "Features of a pose map (the course's L_dim).", least=2, most=4096)
+    latent_channels: int = knob(12, "Channels of z (the course's N_dim).", least=4, most=1024)
+    fusion_channels: int = knob(192, "Features of the fused decoder (the course's D_out_dim).", least=8, most=4096)
+    posterior_sees: Literal["current", "previous"] = knob(
+        "current", "The frame the posterior sees: current (the assignment) or previous (the report's code)."
+    )
+    output: Literal["sigmoid", "clamp", "none"] = knob(
+        "sigmoid", "How the painted frame is kept within [0, 1]; none as in the original."
+    )
+
+    @property
+    def stride(self) -> int:
+        return 1
+
+    @property
+    def pose_window(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The evidence lower bound: its likelihood and its KL weight."""
+
+    likelihood_variance: float | Literal["optimal"] = knob(
+        "optimal",
+        "Variance of the Gaussian likelihood, pixels in [0, 1]; 3072 is the course's (docs/theory.md), "
+        "optimal the batch's own mean squared error.",
+        least=1e-8,
+        most=1e6,
+    )
+    kl_schedule: Literal["constant", "monotonic", "cyclical"] = knob("constant", "How the KL weight moves over epochs.")
+    kl_peak: float = knob(1.0, "The KL weight's highest value.", least=0.0, most=1e6)
+    kl_floor: float = knob(0.0, "The KL weight where a rise starts.", least=0.0, most=1e6)
+    kl_period: float = knob(10.0, "Epochs of one cycle, or of the single monotonic rise.", least=1e-3, most=1e9)
+    kl_ramp: float = knob(1.0, "Share of the period spent rising.", least=1e-6, most=1.0)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training loop."""
+
+    clip_length: int = knob(8, "Frames in a clip; the first is given, the others are predicted.", least=2, most=100_000)
+    batch_size: int = knob(8, "Clips in one update, over all processes.", least=1, most=100_000)
+    clips_per_epoch: int = knob(0, "Clips in an epoch; 0: training frames divided by clip length.", least=0, most=10**9)
+    optimizer: Literal["adamw", "adam"] = knob("adamw", "Adam, or Adam with decoupled weight decay.")
+    learning_rate: float = knob(2e-3, "The learning rate's highest value.", least=1e-9, most=10.0)
+    learning_rate_schedule: Literal["cosine", "milestones", "constant"] = knob(
+        "cosine", "How the learning rate falls after the warm-up."
+    )
+    warmup_steps: int = knob(100, "Updates in which the learning rate rises from 0.", least=0, most=10**9)
+    milestones: tuple[float, ...] = knob(
+        (0.5, 0.8), "Shares of all updates after which the learning rate is multiplied.", least=0.0, most=1.0
+    )
+    milestone_factor: float = knob(0.1, "What a milestone multiplies the learning rate by.", least=0.0, most=1.0)
+    beta1: float = knob(0.9, "Adam's memory of gradients.", least=0.0, most=0.999999)
+    beta2: float = knob(0.95, "Adam's memory of squared gradients.", least=0.0, most=0.999999)
+    weight_decay: float = knob(0.01, "AdamW's weight decay.", least=0.0, most=10.0)
+    clip_norm: float = knob(1.0, "Gradients are scaled down to this norm; 0: never.", least=0.0, most=1e9)
+    ema_decay: float = knob(
+        0.999, "Share of the averaged weights kept at each update; 0: no averaging.", least=0.0, most=0.999999
+    )
+    teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
+    teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
+    teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)
+    teacher_forcing_coin: Literal["epoch", "batch", "frame"] = knob(
+        "batch", "What one toss decides: an epoch (as in the course), a batch, or a frame."
+    )
+    validate_every: int = knob(
+        5, "Epochs from one validation to the next; the last epoch always has one.", least=1, most=10**9
+    )
+    save_every_seconds: float = knob(60.0, "Seconds from one saved state to the next.", least=0.0, most=1e9)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: exactly one of the three."""
+
+    epochs: int | None = knob(None, "Train this many epochs.", least=1, most=10**9)
+    steps: int | None = knob(None, "Train this many updates.", least=1, most=10**12)
+    minutes: float | None = knob(
+        None, "Train about this many minutes; the speed is measured at the start.", least=1e-3, most=1e6
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a run is made from; with the data set and the machine, all that determines it."""
+
+    recipe: str
+    networks: Anchored | Lab4
+    size: str = knob("32x64", "Height x width of the pictures the model sees.")
+    bound: Bound = Bound()
+    training: Training = Training()
+    budget: Budget = Budget(minutes=15.0)
+    seed: int = knob(0, "Seed of weights, clips, coins and noise.", least=0, most=2**63 - 1)
+
+
+RECIPES: dict[str, Config] = {
+    "anchored": Config("anchored", Anchored()),
+    # The assignment's networks with the settings that its public solutions found to work, and its KL weight.
+    "lab4": Config(
+        "lab4",
+        Lab4(),
+        bound=Bound(likelihood_variance=3072.0),
+        training=Training(
+            clip_length=16,
+            batch_size=2,
+            optimizer="adam",
+            learning_rate=1e-3,
+            warmup_steps=0,
+            beta2=0.999,
+            ema_decay=0.0,
+        ),
+        budget=Budget(epochs=70),
+    ),
+}
+
+SECTIONS = ("networks", "bound", "training", "budget")
+
+
+def knobs(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Name, type and field of every knob of one section."""
+    hints = typing.get_type_hints(section)
+    for entry in dataclasses.fields(section):
+        if entry.metadata:
+            yield entry.name, hints[entry.name], entry
+
+
+def parse_size(text: Any) -> tuple[int, int]:
+    """HEIGHTxWIDTH in pixels as two numbers.
+
+    >>> parse_size("32x64")
+    (32, 64)
+    """
+    parts = text.lower().split("x") if isinstance(text, str) else ()
+    if len(parts) != 2 or not all(part.isdecimal() and 8 <= int(part) <= 4096 for part in parts):
+        raise InputError(f"The size is {text!r}; expected HEIGHTxWIDTH, each from 8 to 4096, such as 32x64.")
+    return int(parts[0]), int(parts[1])
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values, sections kept."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -1,0 +1,1 @@
+"""Footage, wherever it comes from, as Recordings; see `recordings.py`."""

@@ -1,0 +1,222 @@
+"""What the dancer does: a shuffled repertoire of moves, as joints in space over time.
+
+In: a number of frames, a generator, a build. Out: joints `[T, J, 3]` in statures: x right, y up from the
+floor, z towards the camera. Knows no pixels and no clothes. Next: `dancer.py`, which looks at it and paints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from posecast.data.body import CHANNELS, Build, Track, pose_joints
+
+STRIDE = 0.42
+"""Statures covered by one step of a walk."""
+
+
+@dataclass
+class _Score:
+    """A choreography while it is written: pieces of every channel, and where the last piece left the dancer."""
+
+    rng: np.random.Generator
+    half_width: float
+    x: float = 0.0
+    yaw: float = 0.0
+    num_frames: int = 0
+    pieces: list[Track] = field(default_factory=list)
+
+    def add(self, track: Track, num_frames: int) -> None:
+        rest = {"x": np.float64(self.x), "yaw": np.float64(self.yaw)}
+        piece = {c: np.broadcast_to(track.get(c, rest.get(c, 0.0)), num_frames) for c in CHANNELS}
+        self.pieces.append(piece)
+        self.x, self.yaw = float(piece["x"][-1]), float(piece["yaw"][-1])
+        self.num_frames += num_frames
+
+
+def choreograph(num_frames: int, rng: np.random.Generator, half_width: float, build: Build) -> np.ndarray:
+    """Joints `[num_frames, J, 3]` of a dance in a picture whose edges lie at x = -half_width and half_width.
+
+    Every choreography begins standing, facing the camera, and goes through the whole repertoire in a new order
+    before it repeats a move, so that two dances differ in order, tempo and size, and little in what they show.
+    """
+    score = _Score(rng, half_width)
+    score.add(_stand(np.zeros(24), 1.0), 24)
+    while score.num_frames < num_frames + _SOFTNESS:
+        for name in rng.permutation([*MOVES, "walk", "walk", "leave"]):
+            _add_move(score, str(name))
+    return pose_joints(_soften(score.pieces, num_frames), build)
+
+
+def _add_move(score: _Score, name: str) -> None:
+    rng = score.rng
+    if name == "walk" or name == "leave":
+        _add_walk(score, leaving=name == "leave")
+        return
+    if abs(score.x) > 0.8 * score.half_width:
+        _add_walk(score, leaving=False)
+    num_frames = int(rng.integers(28, 46))
+    beat = 2 * np.pi * np.arange(num_frames) / rng.uniform(28, 38)
+    track = MOVES[name](beat, rng.uniform(0.8, 1.1))
+    if rng.random() < 0.5:
+        track = _mirrored(track)
+    facing = rng.choice([0.0, 0.0, 0.6, -0.6, np.pi / 2, -np.pi / 2, np.pi])
+    turns = np.round((score.yaw - facing) / (2 * np.pi))  # the short way round
+    score.add({"yaw": facing + 2 * np.pi * turns + np.zeros(num_frames)} | track, num_frames)
+
+
+def _add_walk(score: _Score, leaving: bool) -> None:
+    """Walk to somewhere else in the picture, or until about half the body is outside."""
+    side = -np.sign(score.x) if score.x else score.rng.choice([-1.0, 1.0])
+    goal = side * score.half_width * (1.0 if leaving else score.rng.uniform(0.15, 0.7))
+    distance = goal - score.x
+    num_frames = max(12, int(abs(distance) / score.rng.uniform(0.024, 0.03)))
+    x = score.x + distance * np.arange(1, num_frames + 1) / num_frames
+    yaw = np.sign(distance) * np.pi / 2
+    yaw += 2 * np.pi * np.round((score.yaw - yaw) / (2 * np.pi))
+    phase = np.pi * np.abs(x - score.x) / STRIDE
+    score.add(_walk(phase, 1.0) | {"x": x, "yaw": np.full(num_frames, yaw)}, num_frames)
+    if leaving:
+        score.add(_stand(np.zeros(16), 1.0), 16)
+
+
+def _mirrored(track: Track) -> Track:
+    swap = {"_r": "_l", "_l": "_r"}
+    flip = ("tilt", "twist", "head_turn")
+    return {c[:-2] + swap.get(c[-2:], c[-2:]): -v if c in flip else v for c, v in track.items()}
+
+
+_SOFTNESS = 21
+
+
+def _soften(pieces: list[Track], num_frames: int) -> Track:
+    """Join the pieces and smooth every channel with one Hann window: cuts become transitions of 21 frames."""
+    window = np.hanning(_SOFTNESS + 2)[1:-1]
+    window /= window.sum()
+    tracks = {}
+    for channel in CHANNELS:
+        joined = np.concatenate([piece[channel] for piece in pieces])
+        joined = np.pad(joined, (_SOFTNESS // 2, 0), mode="edge")
+        tracks[channel] = np.convolve(joined, window, mode="valid")[:num_frames]
+    return tracks
+
+
+# The repertoire. Each takes the beat in radians and how big to move, and names the channels it uses.
+
+
+def _stand(beat: np.ndarray, size: float) -> Track:
+    return {
+        "arm_side_r": 0.16 + 0.02 * np.sin(beat),
+        "arm_side_l": 0.16 + 0.02 * np.sin(beat),
+        "elbow_front_r": 0.15 + 0 * beat,
+        "elbow_front_l": 0.15 + 0 * beat,
+        "tilt": 0.03 * size * np.sin(beat / 2),
+        "leg_side_r": 0.06 + 0 * beat,
+        "leg_side_l": 0.06 + 0 * beat,
+    }
+
+
+def _walk(phase: np.ndarray, size: float) -> Track:
+    swing = size * np.sin(phase)
+    return {
+        "leg_front_r": 0.45 * swing + 0.08,
+        "leg_front_l": -0.45 * swing + 0.08,
+        "knee_r": 0.12 + 0.75 * np.clip(np.cos(phase), 0, 1),
+        "knee_l": 0.12 + 0.75 * np.clip(-np.cos(phase), 0, 1),
+        "arm_front_r": -0.5 * swing,
+        "arm_front_l": 0.5 * swing,
+        "elbow_front_r": 0.3 - 0.15 * swing,
+        "elbow_front_l": 0.3 + 0.15 * swing,
+        "arm_side_r": np.full_like(phase, 0.08),
+        "arm_side_l": np.full_like(phase, 0.08),
+        "lean": np.full_like(phase, 0.05),
+        "twist": 0.12 * swing,
+    }
+
+
+def _raise_arms(beat: np.ndarray, size: float) -> Track:
+    height = 1.5 * size * (1 - np.cos(beat))
+    return _stand(beat, size) | {f"arm_side_{s}": 0.15 + 0.93 * height for s in "rl"}
+
+
+def _wave(beat: np.ndarray, size: float) -> Track:
+    arm = {"arm_side_r": 1.75 + 0 * beat, "elbow_side_r": 0.85 + 0.45 * size * np.sin(1.5 * beat)}
+    return _stand(beat, size) | arm | {"tilt": -0.06 + 0 * beat, "head_turn": 0.25 + 0 * beat}
+
+
+def _crouch(beat: np.ndarray, size: float) -> Track:
+    depth = 0.5 * size * (1 - np.cos(beat))
+    legs = {f"leg_front_{s}": 1.5 * depth for s in "rl"} | {f"knee_{s}": 2.3 * depth for s in "rl"}
+    arms = {f"arm_front_{s}": 1.3 * depth for s in "rl"}
+    return _stand(beat, size) | legs | arms | {"lean": 0.55 * depth}
+
+
+def _jacks(beat: np.ndarray, size: float) -> Track:
+    spread = 0.5 * size * (1 - np.cos(beat))
+    arms = {f"arm_side_{s}": 0.15 + 2.3 * spread for s in "rl"}
+    return arms | {f"leg_side_{s}": 0.05 + 0.45 * spread for s in "rl"} | {"hop": 0.05 * np.sin(beat) ** 2}
+
+
+def _groove(beat: np.ndarray, size: float) -> Track:
+    swing = size * np.sin(beat)
+    arms = {f"elbow_front_{s}": 1.5 + 0.25 * swing for s in "rl"} | {f"arm_side_{s}": 0.3 + 0 * beat for s in "rl"}
+    knees = {"knee_r": 0.35 + 0.3 * swing, "knee_l": 0.35 - 0.3 * swing}
+    legs = {"leg_front_r": 0.17 + 0.15 * swing, "leg_front_l": 0.17 - 0.15 * swing}
+    swings = {"arm_front_r": 0.35 * swing, "arm_front_l": -0.35 * swing, "tilt": 0.16 * swing, "twist": 0.3 * swing}
+    return _stand(beat, size) | arms | knees | legs | swings
+
+
+def _twist(beat: np.ndarray, size: float) -> Track:
+    arms = {f"arm_side_{s}": 1.35 + 0 * beat for s in "rl"} | {f"elbow_front_{s}": 0.2 + 0 * beat for s in "rl"}
+    return _stand(beat, size) | arms | {"twist": 0.6 * size * np.sin(beat), "head_turn": 0.2 * np.sin(beat)}
+
+
+def _ripple(beat: np.ndarray, size: float) -> Track:
+    """A wave that runs through both arms from hand to hand."""
+    arms = {"arm_side_r": 1.5 + 0.35 * size * np.sin(beat), "elbow_side_r": 0.5 * size * np.sin(beat + 1.2)}
+    other = {"arm_side_l": 1.5 - 0.35 * size * np.sin(beat), "elbow_side_l": -0.5 * size * np.sin(beat - 1.2)}
+    return _stand(beat, size) | arms | other | {"tilt": 0.1 * size * np.sin(beat)}
+
+
+def _march(beat: np.ndarray, size: float) -> Track:
+    track = _walk(beat, 0.9)
+    lift_r, lift_l = size * np.clip(np.sin(beat), 0, 1), size * np.clip(-np.sin(beat), 0, 1)
+    legs = {"leg_front_r": 1.2 * lift_r, "leg_front_l": 1.2 * lift_l}
+    return track | legs | {"knee_r": 1.5 * lift_r, "knee_l": 1.5 * lift_l, "lean": 0 * beat}
+
+
+def _lunge(beat: np.ndarray, size: float) -> Track:
+    depth = 0.5 * size * (1 - np.cos(beat))
+    front = {"leg_front_r": 0.95 * depth, "knee_r": 1.05 * depth, "arm_front_l": 1.0 * depth}
+    back = {"leg_front_l": -0.45 * depth, "knee_l": 0.55 * depth, "arm_front_r": -0.6 * depth}
+    return _stand(beat, size) | front | back | {"lean": 0.25 * depth}
+
+
+def _side_step(beat: np.ndarray, size: float) -> Track:
+    swing = size * np.sin(beat)
+    legs = {"leg_side_r": 0.1 + 0.35 * np.clip(swing, 0, 2), "leg_side_l": 0.1 + 0.35 * np.clip(-swing, 0, 2)}
+    arms = {"arm_side_r": 0.7 + 0.6 * swing, "arm_side_l": 0.7 - 0.6 * swing}
+    return _stand(beat, size) | legs | arms | {"tilt": 0.15 * swing, "elbow_side_r": 0.4 + 0 * beat}
+
+
+def _hands_on_hips(beat: np.ndarray, size: float) -> Track:
+    arms = {f"arm_side_{s}": 0.75 + 0 * beat for s in "rl"} | {f"elbow_side_{s}": -1.5 + 0 * beat for s in "rl"}
+    return _stand(beat, size) | arms | {"tilt": 0.14 * size * np.sin(beat), "head_turn": 0.4 * np.sin(beat / 2)}
+
+
+MOVES: dict[str, Callable[[np.ndarray, float], Track]] = {
+    "stand": _stand,
+    "raise arms": _raise_arms,
+    "wave": _wave,
+    "crouch": _crouch,
+    "jacks": _jacks,
+    "groove": _groove,
+    "twist": _twist,
+    "ripple": _ripple,
+    "march": _march,
+    "lunge": _lunge,
+    "side step": _side_step,
+    "hands on hips": _hands_on_hips,
+}

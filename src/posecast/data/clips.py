@@ -1,0 +1,132 @@
+"""Recordings to clips: which windows a model sees, and the only border between uint8 and float.
+
+In: uint8 recordings. Out: `Clip`s, float in [0, 1]; pose windows; the deterministic plan of an epoch.
+Knows no networks. Next: `model/predictor.py`, which carries a clip through time.
+
+Shape legend, for the whole package:
+    B clips, T instants of a clip, N pictures or latents of any origin, P = 3 (2 pose_window + 1) channels of a
+    pose window, H and W the picture's height and width, Z h w a latent's channels and grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from posecast.data.recordings import Recording
+from posecast.errors import InputError
+
+Pictures = Float[Tensor, "N 3 H W"]
+PoseWindows = Float[Tensor, "N P H W"]
+
+
+class Clip(NamedTuple):
+    """What a model sees of some recordings: windows of T instants, each clip with its anchor."""
+
+    frames: Float[Tensor, "B T 3 H W"]
+    poses: Float[Tensor, "B T P H W"]
+    """The pose window of every instant."""
+    anchor_frame: Float[Tensor, "B 3 H W"]
+    """A real frame of the clip's own recording."""
+    anchor_pose: Float[Tensor, "B 3 H W"]
+    """The anchor's own pose map."""
+
+
+class ClipPlan(NamedTuple):
+    """Where a batch of clips is cut: one entry a clip, all int64 `[B]`."""
+
+    recording: np.ndarray
+    start: np.ndarray
+    anchor: np.ndarray
+
+
+def as_pictures(pixels: UInt8[np.ndarray, "N H W 3"]) -> Pictures:
+    """uint8 pixels as float in [0, 1], in `channels_last` memory order (the order they already have)."""
+    owned = torch.from_numpy(np.array(pixels))  # a copy: the source may be a read-only memory map
+    return owned.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+
+
+def as_pixels(pictures: Pictures) -> UInt8[np.ndarray, "N H W 3"]:
+    """Floats as uint8 pixels: clamped to [0, 1] and rounded to the nearest of 256 values."""
+    rounded = pictures.detach().float().clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def pose_windows(
+    poses: UInt8[np.ndarray, "T H W 3"], instants: np.ndarray, pose_window: int
+) -> Float[Tensor, "N P H W"]:
+    """For each instant t the pose maps of t - pose_window .. t + pose_window, stacked as channels.
+
+    Beyond an end of the recording the end's own pose map is repeated.
+    """
+    offsets = np.arange(-pose_window, pose_window + 1)
+    indices = np.clip(instants[:, None] + offsets, 0, len(poses) - 1)
+    window = poses[indices]  # [N, 2 pose_window + 1, H, W, 3]
+    stacked = np.moveaxis(window, 1, 3)  # [N, H, W, 2 pose_window + 1, 3]
+    owned = torch.from_numpy(np.ascontiguousarray(stacked).reshape(*stacked.shape[:3], -1))
+    return owned.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+
+
+@dataclass(frozen=True)
+class ClipCutter:
+    """Cuts clips out of recordings of one size; overlapping starts are all as likely.
+
+    Raises InputError if no recording is as long as a clip, or if sizes differ.
+    """
+
+    recordings: Sequence[Recording]
+    clip_length: int
+    pose_window: int
+
+    def __post_init__(self) -> None:
+        sizes = {recording.size for recording in self.recordings}
+        if len(sizes) > 1:
+            raise InputError(f"The recordings have sizes {sorted(sizes)}; a model is trained on one size.")
+        longest = max((len(recording) for recording in self.recordings), default=0)
+        if longest < self.clip_length:
+            raise InputError(
+                f"The longest recording has {longest} frames but clips have {self.clip_length}; "
+                "give longer recordings or a smaller --clip-length."
+            )
+
+    @property
+    def num_frames(self) -> int:
+        return sum(len(recording) for recording in self.recordings)
+
+    def epoch(self, num_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[ClipPlan]:
+        """The batches of one epoch: starts drawn without replacement until all are used, anchors anywhere.
+
+        A pure function of its arguments, so an interrupted epoch can be entered at any batch.
+        """
+        generator = np.random.default_rng([seed, epoch])
+        starts = [
+            (index, start)
+            for index, recording in enumerate(self.recordings)
+            for start in range(len(recording) - self.clip_length + 1)
+        ]
+        rounds = -(-num_clips // len(starts))
+        order = np.concatenate([generator.permutation(len(starts)) for _ in range(rounds)])[:num_clips]
+        lengths = np.array([len(recording) for recording in self.recordings])
+        chosen = np.array(starts)[order]  # [num_clips, 2]
+        anchors = generator.integers(0, lengths[chosen[:, 0]])
+        for first in range(0, num_clips, batch_size):
+            rows = slice(first, first + batch_size)
+            yield ClipPlan(chosen[rows, 0], chosen[rows, 1], anchors[rows])
+
+    def cut(self, plan: ClipPlan) -> Clip:
+        """The clips of a plan as float tensors on the CPU."""
+        frames, poses, anchor_frames, anchor_poses = [], [], [], []
+        for index, start, anchor in zip(*plan, strict=True):
+            recording = self.recordings[index]
+            frames.append(as_pictures(recording.frames[start : start + self.clip_length]))
+            instants = np.arange(start, start + self.clip_length)
+            poses.append(pose_windows(recording.poses, instants, self.pose_window))
+            anchor_frames.append(as_pictures(recording.frames[anchor : anchor + 1])[0])
+            anchor_poses.append(as_pictures(recording.poses[anchor : anchor + 1])[0])
+        return Clip(*(torch.stack(parts) for parts in (frames, poses, anchor_frames, anchor_poses)))

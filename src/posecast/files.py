@@ -1,0 +1,111 @@
+"""Files as a user may rely on them: written whole or not at all, and never over what is not ours.
+
+Knows no format. Everything that posecast writes goes through `replacing`; every output folder through `claim_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from posecast.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; a clean end flushes it and renames it to `path`, an error removes it.
+
+    Parent folders are made. Readers see the old file or the new one, never a part of either.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are ordinary ones
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by JSON, atomically; NaN and infinity become null, since JSON has neither."""
+    write_text(path, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """A copy of JSON-like content with NaN and infinity as None."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    if isinstance(content, float) and not abs(content) < float("inf"):
+        return None
+    return content
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object. Raises InputError, naming `what` was expected in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no {path}; expected {what}.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); expected {what}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; expected {what}.")
+    return content
+
+
+def claim_folder(folder: Path, *, marker: str, ours: Collection[str], force: bool) -> None:
+    """Make `folder` ready to be filled, or raise InputError.
+
+    Absent or empty, it is free. Otherwise it needs `force`, and must hold `marker`, which shows that posecast
+    filled it; then the names in `ours` are removed and nothing else is.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is not a folder; name a new or an empty one.")
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    if not force:
+        raise InputError(f"{folder} already holds something; name a new folder, or replace it with --force.")
+    if not (folder / marker).is_file():
+        raise InputError(
+            f"{folder} holds no {marker}, so posecast did not fill it and --force does not empty it; name a new folder."
+        )
+    for name in ours:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def claim_file(path: Path, *, force: bool) -> None:
+    """Raise InputError if `path` exists and may not be replaced."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a file.")
+    if path.exists() and not force:
+        raise InputError(f"{path} already exists; name another file, or replace it with --force.")

@@ -1,0 +1,114 @@
+"""The machine a run lives on: device, precision, threads, and the signals that ask it to stop.
+
+Knows no model. Next: `training.py`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from posecast.errors import InputError
+
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+def resolve_device(device: str) -> str:
+    """auto, cpu, cuda or mps to what is there. Raises InputError."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if available["cuda"] else "cpu"
+    if not available.get(device):
+        there = ", ".join(name for name, present in available.items() if present)
+        raise InputError(f"The device {device!r} is not there; this machine has {there}.")
+    return device
+
+
+def resolve_precision(precision: Precision, accelerator: str) -> Any:
+    """bf16 where the processor multiplies it natively, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if accelerator == "cpu" and native else "32-true"
+
+
+def machine_facts(fabric: Fabric) -> dict[str, Any]:
+    """What config.json says of the machine; processes and threads are restored on resuming."""
+    return {
+        "device": str(fabric.device),
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(fabric._precision.precision),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Each wish, if any process has it: what one process does at an update, all must do at that update."""
+    if fabric.world_size == 1:
+        return list(wishes)
+    votes = torch.tensor([float(wish) for wish in wishes], device=fabric.device)
+    total = fabric.all_reduce(votes, reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    return [bool(vote) for vote in total]
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM, to be answered between two updates; a second one is not held back."""
+    requested: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if requested:
+            raise KeyboardInterrupt
+        requested.append(number)
+
+    with handling(note):
+        yield requested
+
+
+@contextmanager
+def forwarding_signals(devices: int) -> Iterator[list[int]]:
+    """With several processes: pass a signal on to all of them and wait for them to save."""
+    caught: list[int] = []
+    if devices == 1:
+        yield caught
+        return
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for child in multiprocessing.active_children():
+            if child.pid and number == signal.SIGTERM:  # Ctrl-C reaches the whole group by itself
+                os.kill(child.pid, number)
+
+    with handling(forward):
+        yield caught
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a handler for SIGINT and SIGTERM, where this thread may."""
+    try:
+        before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: a notebook's or a test's own business
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,288 @@
+"""Pixels to and from files: pictures, videos, and frames laid out for the eye.
+
+In and out: uint8 numpy `[H, W, 3]`, RGB, one frame at a time; a video is never held whole.
+A file appears under its name only when it is complete. Knows no torch and no recordings.
+Next: `data/course.py`, which reads pictures; `report.py`, which shows what was written here.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps, ImageSequence
+
+from posecast.errors import InputError
+from posecast.files import replacing
+
+MAX_PICTURE_PIXELS = 64_000_000
+"""Larger pictures are refused unread: a few kilobytes of PNG can unpack to gigabytes."""
+
+
+def read_picture(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """One PNG, JPEG, WebP or BMP of any colour mode as uint8 `[H, W, 3]`, upright, without transparency.
+
+    Resized with Pillow's BILINEAR to `size`, (height, width). A file that is missing, broken, cut, too large
+    or no picture is an InputError.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as picture:
+            if picture.width * picture.height > MAX_PICTURE_PIXELS:
+                raise ValueError(f"it has {picture.width} x {picture.height} pixels, too many")
+            rgb = _as_rgb(picture)
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        raise InputError(f"{path} is no readable picture ({error}); expected a whole PNG or JPEG.") from error
+    if size is not None and (rgb.height, rgb.width) != size:
+        rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.array(rgb)
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255 instead of scaling
+        grey = np.asarray(picture).astype(np.uint32).clip(0, 65535)
+        picture = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "P":  # by way of RGBA, because a palette with transparency warns on the direct path
+        upright = upright.convert("RGBA")
+    return upright.convert("RGB")
+
+
+def write_png(path: str | Path, frame: np.ndarray) -> None:
+    """Write uint8 `[H, W, 3]` as a PNG, whole or not at all; missing parent folders are made."""
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(_enlarged(frame, 1)).save(temporary, format="PNG")
+
+
+def _enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"A frame is {frame.dtype} {list(frame.shape)}; expected uint8 [H, W, 3].")
+    return frame.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+class VideoWriter:
+    """What `open_writer` gives: `write(frame)` for each frame, all of one size."""
+
+    def __init__(self, encoder: _Gif | _Webp | _Mp4 | _PngFolder, scale: int) -> None:
+        self._encoder, self._scale = encoder, scale
+        self._shape, self.num_frames = (0, 0, 0), 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Encode uint8 `[H, W, 3]` at once; the frame is not kept."""
+        if self.num_frames and frame.shape != self._shape:
+            raise ValueError(f"Frame {self.num_frames} is {frame.shape}; the first was {self._shape}.")
+        self._shape = frame.shape
+        self._encoder.add(_enlarged(frame, self._scale), self.num_frames)
+        self.num_frames += 1
+
+
+@contextmanager
+def open_writer(
+    path: str | Path, *, fps: float = 25.0, scale: int = 1, names: Sequence[str] = ()
+) -> Iterator[VideoWriter]:
+    """Write a video frame by frame; the ending of `path` chooses the format.
+
+    `.gif` (256 colours a frame), `.webp` (lossy), `.mp4` (H.264; odd sides get one pixel more), or no ending:
+    a new folder with a PNG for each frame, called after `names` where given. `scale` turns every pixel into
+    a square. As many frames come out as went in, identical neighbours included.
+
+    >>> with open_writer("turn.gif", scale=4) as video:  # doctest: +SKIP
+    ...     for frame in frames:
+    ...         video.write(frame)
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (*_ENCODERS, ""):
+        raise InputError(f"{path} ends in {kind}; choose .gif, .mp4, .webp or, for a folder of PNGs, nothing.")
+    if path.is_dir() and (kind or any(path.iterdir())):
+        raise InputError(f"The folder {path} is already there; choose a free name, or remove it.")
+    if not fps > 0:
+        raise InputError(f"A video cannot have {fps} frames per second; choose a number above 0.")
+    if kind == "":
+        with _new_folder(path) as folder:
+            yield VideoWriter(_PngFolder(folder, names), scale)
+        return
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        encoder = _ENCODERS[kind](file, fps)
+        yield (writer := VideoWriter(encoder, scale))
+        if writer.num_frames == 0:
+            raise ValueError(f"No frame was written to {path}.")
+        encoder.finish()
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """What `replacing` is for a file: a folder to fill, which bears the name `path` after a clean end only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
+        folder = Path(temporary) / path.name
+        folder.mkdir()  # not the temporary folder itself, which is private to this user
+        yield folder
+        if path.is_dir():
+            path.rmdir()  # it was seen to be empty
+        folder.rename(path)
+
+
+def _ticks(index: int, fps: float, per_second: int) -> int:
+    """How many whole ticks frame `index` is shown, such that rounding never adds up."""
+    return round((index + 1) * per_second / fps) - round(index * per_second / fps)
+
+
+@dataclass(frozen=True)
+class _PngFolder:
+    folder: Path
+    names: Sequence[str]
+
+    def add(self, frame: np.ndarray, index: int) -> None:
+        name = self.names[index] if self.names else f"frame{index:06d}"
+        Image.fromarray(frame).save(self.folder / f"{name}.png")
+
+
+@dataclass(frozen=True)
+class _Gif:
+    """Pillow compresses each frame as a GIF of its own, and we string them together.
+
+    Pillow's own animations merge identical neighbours, and keep every frame to do so.
+    """
+
+    file: BinaryIO
+    fps: float
+
+    def add(self, frame: np.ndarray, index: int) -> None:
+        # Without dithering: its noise would crawl from frame to frame. Up to 256 colours this is exact.
+        picture = Image.fromarray(frame).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        still = _saved(picture, "GIF", interlace=0)
+        table_bits = still[10] & 7
+        table_end = 13 + 3 * 2 ** (table_bits + 1)
+        table, image = still[13:table_end], still[table_end:-1]
+        if index == 0:
+            loop_for_ever = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+            self.file.write(b"GIF89a" + still[6:10] + b"\0\0\0" + loop_for_ever)
+        hundredths = max(2, _ticks(index, self.fps, 100))  # browsers slow anything shorter down to 10
+        self.file.write(struct.pack("<4sHBB", b"!\xf9\x04\x04", hundredths, 0, 0))
+        self.file.write(image[:9] + bytes([0x80 | table_bits]) + table + image[10:])
+
+    def finish(self) -> None:
+        self.file.write(b";")
+
+
+@dataclass(frozen=True)
+class _Webp:
+    """Pillow compresses each frame as a still, and we string them together in the WebP container.
+
+    libwebp's own animation encoder merges identical neighbours, and keeps the whole file in memory.
+    """
+
+    file: BinaryIO
+    fps: float
+
+    def add(self, frame: np.ndarray, index: int) -> None:
+        still = _saved(Image.fromarray(frame), "WEBP", quality=90, method=2)
+        width_height = b"".join(struct.pack("<I", frame.shape[k] - 1)[:3] for k in (1, 0))
+        if index == 0:
+            self.file.write(b"RIFF\0\0\0\0WEBP")
+            self._chunk(b"VP8X", b"\x02\0\0\0" + width_height)  # the flag says: animated
+            self._chunk(b"ANIM", b"\0" * 6)  # black behind, looping for ever
+        milliseconds = struct.pack("<I", _ticks(index, self.fps, 1000))[:3]
+        self._chunk(b"ANMF", b"\0" * 6 + width_height + milliseconds + b"\x02" + still[12:])
+
+    def _chunk(self, kind: bytes, content: bytes) -> None:
+        self.file.write(kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2))
+
+    def finish(self) -> None:
+        size_field = struct.pack("<I", self.file.tell() - 8)
+        self.file.seek(4)
+        self.file.write(size_field)
+
+
+def _saved(picture: Image.Image, file_format: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+class _Mp4:
+    def __init__(self, file: BinaryIO, fps: float) -> None:
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._container = av.open(file, "w", format="mp4")
+
+    def add(self, frame: np.ndarray, index: int) -> None:
+        height, width = frame.shape[:2]
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if index == 0:
+            self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "14"})
+            self._stream.height, self._stream.width = frame.shape[:2]
+            self._stream.pix_fmt = "yuv420p"
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        picture.pts, picture.time_base = index, 1 / self._rate
+        self._container.mux(self._stream.encode(picture))
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+_ENCODERS = {".gif": _Gif, ".webp": _Webp, ".mp4": _Mp4}
+
+
+def read_video(path: str | Path) -> Iterator[np.ndarray]:
+    """The frames of a .gif, .webp or .mp4, one by one: uint8 `[H, W, 3]`. A broken file is an InputError."""
+    try:
+        if Path(path).suffix.lower() == ".mp4":
+            with av.open(str(path)) as container:
+                for frame in container.decode(video=0):
+                    yield frame.to_ndarray(format="rgb24")
+        else:
+            with Image.open(path, formats=("GIF", "WEBP")) as video:
+                for picture in ImageSequence.Iterator(video):
+                    yield np.array(picture.convert("RGB"))
+    except Exception as error:
+        raise InputError(f"{path} is no whole video ({error}); expected .gif, .webp or .mp4.") from error
+
+
+_CANVAS, _INK = (24, 24, 24), (215, 215, 215)  # dark enough for light pages, light enough for dark ones
+
+
+def side_by_side(columns: Mapping[str, np.ndarray], frame_number: int, scale: int = 4) -> np.ndarray:
+    """One picture of named frames (say pose, truth, prediction) in a row, the frame number on the left.
+
+    Frames are uint8 `[H, W, 3]` of one size. The result's size depends on names, size and scale only.
+    """
+    return _grid([list(columns.values())], tops=list(columns), lefts=[str(frame_number)], scale=scale)
+
+
+def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], *, every: int = 1, scale: int = 2) -> np.ndarray:
+    """A strip for the eye: each row a named sequence of frames, every `every`-th of them, numbers above.
+
+    Frames are uint8 `[H, W, 3]` of one size, counted from 1. A shorter row ends in empty places.
+    """
+    shown = range(0, max(len(frames) for frames in rows.values()), every)
+    cells = [[frames[k] for k in shown if k < len(frames)] for frames in rows.values()]
+    return _grid(cells, tops=[str(1 + k) for k in shown], lefts=list(rows), scale=scale)
+
+
+def _grid(cells: list[list[np.ndarray]], tops: list[str], lefts: list[str], scale: int) -> np.ndarray:
+    size_px = max(12, 4 * scale)
+    font, line = ImageFont.load_default(size_px), size_px * 3 // 2
+    height, width = (scale * side for side in cells[0][0].shape[:2])
+    margin = line + max(int(font.getlength(label)) for label in (*lefts, "00000"))  # one width, any number
+    column = scale + max(width, *(int(font.getlength(label)) + line // 2 for label in tops))
+    sheet = Image.new("RGB", (margin + column * len(tops), line + (height + scale) * len(lefts)), _CANVAS)
+    draw = ImageDraw.Draw(sheet)
+    for x, label in enumerate(tops):
+        draw.text((margin + x * column + width // 2, line // 2), label, fill=_INK, font=font, anchor="mm")
+    for y, (label, row) in enumerate(zip(lefts, cells, strict=True)):
+        top = line + y * (height + scale)
+        draw.text((line // 2, top + height // 2), label, fill=_INK, font=font, anchor="lm")
+        for x, frame in enumerate(row):
+            picture = Image.fromarray(_enlarged(frame, scale))
+            sheet.paste(picture, (margin + x * column, top))
+    return np.array(sheet)

@@ -1,0 +1,76 @@
+"""How many updates a budget buys; minutes are turned into updates by measuring the speed once, at the start.
+
+Knows no run folder. Next: `training.py`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from posecast.config import Config
+from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.recordings import Footage, Recording
+from posecast.evaluation import mean_rollout
+from posecast.learning import Learner
+
+MEASURED_SECONDS = 3.0
+
+
+def steps_per_epoch(config: Config, cutter: ClipCutter) -> int:
+    """Updates in an epoch: whole batches only, at least one."""
+    training = config.training
+    clips = training.clips_per_epoch or cutter.num_frames // training.clip_length
+    return max(1, clips // training.batch_size)
+
+
+def plan_steps(learner: Learner, cutter: ClipCutter, footage: Footage, began: float) -> int:
+    """The number of updates that the budget buys. Minutes are turned into updates by measuring the speed."""
+    budget = learner.config.budget
+    per_epoch = steps_per_epoch(learner.config, cutter)
+    if budget.steps is not None:
+        return budget.steps
+    if budget.epochs is not None:
+        return budget.epochs * per_epoch
+    assert budget.minutes is not None
+    step_seconds, validation_seconds = measure_speed(learner, cutter, footage)
+    left = 60.0 * budget.minutes - (time.monotonic() - began)
+    # The last epoch is always validated, so one validation is due however short the run.
+    per_update = step_seconds + validation_seconds / (per_epoch * learner.config.training.validate_every)
+    planned = max(1, int((left - validation_seconds) / per_update))
+    return int(learner.fabric.broadcast(planned))
+
+
+def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tuple[float, float]:
+    """Seconds of an update, and of a validation; uses no random numbers and changes no weight or statistic."""
+    training = learner.config.training
+    size, length = training.batch_size, training.clip_length
+    index = next(i for i, one in enumerate(cutter.recordings) if len(one) >= length)
+    plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size])))
+    forced = torch.zeros(len(plan.start), length - 1, dtype=torch.bool)
+    noise = torch.zeros(*forced.shape, *learner.predictor.latent_shape)
+    buffers = {name: buffer.clone() for name, buffer in learner.predictor.named_buffers()}
+    times = []
+    while len(times) < 3 or (sum(times[1:]) < MEASURED_SECONDS and len(times) < 30):
+        start = time.monotonic()
+        _, terms = learner.observe(cutter.cut(plan), forced=forced, noise=noise, epoch=0)
+        learner.fabric.backward(terms.loss)
+        terms.loss.item()  # waits for a GPU
+        times.append(time.monotonic() - start)
+    learner.optimizer.zero_grad(set_to_none=True)
+    for name, buffer in learner.predictor.named_buffers():
+        buffer.copy_(buffers[name])
+    return float(np.median(times[1:])), measure_validation(learner, footage)
+
+
+def measure_validation(learner: Learner, footage: Footage) -> float:
+    """Seconds of one validation, from a short rollout; the bound on clips costs about a quarter of a rollout."""
+    first = footage.validation[0]
+    num = min(len(first), 24)
+    piece = Recording(first.name, first.frames[:num], first.poses[:num])
+    start = time.monotonic()
+    mean_rollout(learner.smoothed, piece)
+    per_frame = (time.monotonic() - start) / (num - 1)
+    return 1.25 * per_frame * sum(len(one) for one in footage.validation)

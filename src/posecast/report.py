@@ -1,0 +1,252 @@
+"""Run folders to one HTML page that needs nothing else: scores, curves, pictures, configuration.
+
+In: folders with config.json, log.jsonl, perhaps scores.json and samples/. Out: one file, no script, no request.
+Says where each number comes from and computes none of them. Knows no torch. Next: `evaluation.py`, which scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posecast import page
+from posecast.errors import InputError
+from posecast.files import read_json, write_text
+from posecast.page import COLOURS, Curve, bar, shown, text
+
+BASELINES = {
+    "nearest_pose": "Frame of the nearest training pose",
+    "mean_frame": "Mean training frame",
+    "copy_first_frame": "First frame, copied",
+}
+PANELS = (
+    ("Loss", "loss"),
+    ("Validation PSNR of the prior's mean, dB", "psnr_db"),
+    ("Rate, nats per frame", "rate"),
+    ("Distortion, nats per frame", "distortion"),
+    ("KL weight", "kl_weight"),
+    ("Teacher-forcing rate", "teacher_forcing_rate"),
+    ("Learning rate", "learning_rate"),
+)
+"""Title of a plot and its key in log.jsonl; `validation_` before the key is drawn too where it is logged."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds; `log` has one entry per epoch, `scores` is empty before evaluation."""
+
+    name: str
+    config: dict[str, Any]
+    log: list[dict[str, Any]]
+    scores: dict[str, Any]
+    pictures: list[Path]
+
+    def score(self, *keys: str) -> float:
+        """One number of scores.json; NaN where it is missing or null."""
+        value: Any = self.scores
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return _number(value)
+
+    def column(self, key: str) -> list[float]:
+        """One key of the log, epoch by epoch; NaN where an epoch lacks it."""
+        return [_number(entry.get(key)) for entry in self.log]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False) -> None:
+    """Write one page to `out`: about one run, or comparing several. The same folders give the same bytes.
+
+    An earlier report is replaced. Any other file is an InputError, unless `force`; so is a folder that is no run.
+    """
+    if not run_folders:
+        raise InputError("No run was named; name at least one run folder.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; expected the name of an HTML file to write.")
+    if out.exists() and not force and not _is_report(out):
+        raise InputError(f"{out} is not a posecast report; choose another name, or replace it with --force.")
+    names = [folder.resolve().name for folder in run_folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in run_folders]
+    runs = [_read_run(folder, name) for folder, name in zip(run_folders, names, strict=True)]
+    if len(runs) == 1:
+        [run] = runs
+        write_text(out, page.page(run.name, [_headline(run), _curves(runs), *_evidence(run)]))
+    else:
+        body = [_comparison(runs), _curves(runs)]
+        for run in runs:
+            body += [f"<h2>{text(run.name)}</h2>", _headline(run), *_evidence(run)]
+        write_text(out, page.page(f"{len(runs)} runs compared", body))
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return page.MARKER.encode() in file.read(200)
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} is not a run folder: it has no config.json; name a folder made by train.")
+    scores_path, log_path = folder / "scores.json", folder / "log.jsonl"
+    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines() if log_path.exists() else ()
+    return Run(
+        name,
+        config=read_json(folder / "config.json", "the configuration of a run"),
+        log=[entry for line in lines if isinstance(entry := _whole_line(line), dict)],
+        scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
+        pictures=[*sorted(folder.glob("samples/*-strip.png")), *sorted(folder.glob("samples/*-side-by-side.webp"))],
+    )
+
+
+def _whole_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:  # a run that is still training may be in the middle of its last line
+        return None
+
+
+def _comparison(runs: Sequence[Run]) -> str:
+    kinds = ("mean", "sample", "best")
+    largest = _largest(run.score("summary", "psnr_db", kind) for run in runs for kind in kinds)
+    rows = [
+        [f'{text(run.name)}<br><span class="base">{text(run.config.get("recipe", ""))}</span>']
+        + [bar(run.score("summary", "psnr_db", kind), largest) for kind in kinds]
+        + [shown(run.score("baselines", "nearest_pose"))]
+        for run in runs
+    ]
+    note = (
+        "PSNR in dB. Mean: z is the prior's mean. Sample: the average over sampled futures. Best: per sequence, the "
+        "future closest to the truth, known only afterwards. Nearest pose: a baseline without a model."
+    )
+    return page.table(("run", *kinds, "nearest pose"), rows) + f'<p class="quiet">{note}</p>'
+
+
+def _largest(values: Iterable[float]) -> float:
+    return max((value for value in values if math.isfinite(value)), default=0.0)
+
+
+def _headline(run: Run) -> str:
+    """The scores beside the baselines, and how they came about; or a sentence that there are none."""
+    if not run.scores:
+        return f"<p>Not scored yet: this run has no scores.json.</p>{_circumstances(run)}"
+    futures = shown(run.score("summary", "futures"), 0)
+    predictions = {
+        "mean": "Prior's mean",
+        "sample": f"Average of {futures} futures",
+        "best": f"Best of {futures} futures, chosen by the truth",
+    }
+    psnr_db = {label: run.score("summary", "psnr_db", kind) for kind, label in predictions.items()}
+    ssim = {label: run.score("summary", "ssim", kind) for kind, label in predictions.items()}
+    baseline_db = {label: run.score("baselines", key) for key, label in BASELINES.items()}
+    largest = _largest([*psnr_db.values(), *baseline_db.values()])
+    rows = [[text(label), bar(value, largest), shown(ssim[label], 3)] for label, value in psnr_db.items()]
+    rows += [
+        [f'<span class="base">{text(label)}</span>', bar(value, largest, "base"), ""]
+        for label, value in baseline_db.items()
+    ]
+    return page.table(("prediction", "PSNR, dB", "SSIM"), rows) + _circumstances(run)
+
+
+def _circumstances(run: Run) -> str:
+    """How it was measured and made: without it the numbers mean nothing."""
+    machine = run.config.get("machine")
+    machine = machine if isinstance(machine, dict) else {}
+    minutes = math.fsum(value for value in run.column("seconds") if math.isfinite(value)) / 60
+    return page.facts(
+        {
+            "PSNR": run.scores.get("psnr"),
+            "SSIM": run.scores.get("ssim"),
+            "Scored on": run.scores.get("split"),
+            "Weights chosen on": run.scores.get("selected_on"),
+            "Scoring seed": run.scores.get("seed"),
+            "Recipe": run.config.get("recipe"),
+            "Training seed": run.config.get("seed"),
+            "Device": ", ".join(str(machine[k]) for k in ("device", "processor", "precision") if machine.get(k)),
+            "Training": f"{minutes:.1f} minutes, {len(run.log)} epochs" if run.log else "nothing logged yet",
+            "Skipped updates": shown(math.fsum(n for n in run.column("skipped_updates") if math.isfinite(n)), 0),
+        }
+    )
+
+
+def _curves(runs: Sequence[Run]) -> str:
+    """One small plot for each logged quantity; training solid, validation dashed."""
+    colours = {run.name: COLOURS[k % len(COLOURS)] for k, run in enumerate(runs)}
+    plots = []
+    for title, key in PANELS:
+        curves = []
+        for run in runs:
+            validation = colours[run.name] if len(runs) > 1 else COLOURS[1]
+            epochs = run.column("epoch")
+            curves.append(Curve(epochs, run.column(key), colours[run.name]))
+            curves.append(Curve(epochs, run.column(f"validation_{key}"), validation, "--"))
+        seen = [value for curve in curves for value in curve.y if math.isfinite(value)]
+        if seen:
+            plots.append(page.plot(title, curves, "epoch", logarithmic=key == "loss" and min(seen) > 0))
+    if not plots:
+        return ""
+    if len(runs) > 1:
+        legend = page.legend(colours, "Dashed: validation, own predictions fed back.")
+    else:
+        legend = page.legend({"training": COLOURS[0], "validation, own predictions fed back": COLOURS[1]})
+    return f'<h2>Training</h2>{legend}<div class="grid">{"".join(plots)}</div>'
+
+
+def _evidence(run: Run) -> list[str]:
+    """Frame by frame: PSNR, drift, reconstruction, pictures; then the configuration, folded."""
+    parts = [_frame_plots(run), _drift(run), _reconstruction(run)]
+    if run.pictures:
+        parts += ["<h3>Predictions beside the truth</h3>", *(page.picture(path) for path in run.pictures)]
+    return [*parts, f"<details><summary>Configuration</summary>{page.facts(_knobs(run.config))}</details>"]
+
+
+def _frame_plots(run: Run) -> str:
+    kinds = {"sample": COLOURS[1], "best": COLOURS[2], "mean": COLOURS[0]}  # the mean is drawn last, on top
+    sequences = run.scores.get("sequences")
+    levels = [run.score("baselines", key) for key in BASELINES]
+    plots = []
+    for sequence in sequences if isinstance(sequences, list) else ():
+        psnr_db = {kind: [_number(v) for v in sequence["psnr_db"][kind]] for kind in kinds}
+        curves = [Curve(range(2, len(y) + 2), y, kinds[kind]) for kind, y in psnr_db.items()]
+        title = f"Sequence {sequence.get('name', '')}"
+        plots.append(page.plot(title, curves, "frame", levels=levels, wide=True))
+    if not plots:
+        return ""
+    named = {"prior's mean": kinds["mean"], "average of the futures": kinds["sample"], "best future": kinds["best"]}
+    remark = "Grey, averages: nearest training pose dashed, mean frame dash-dotted, first frame dotted."
+    return f"<h3>PSNR of each frame, dB</h3>{page.legend(named, remark)}{''.join(plots)}"
+
+
+def _drift(run: Run) -> str:
+    values = {key: run.score("drift", key) for key in ("last_psnr_db", "restarted_psnr_db", "difference_db")}
+    if not any(math.isfinite(value) for value in values.values()):
+        return ""
+    last, restarted, difference = map(shown, values.values())
+    return (
+        f"<h3>Drift</h3><p>The last {shown(run.score('drift', 'frames'), 0)} frames of a rollout reach {last} dB. "
+        f"Rolled out anew from the true frame before them, they reach {restarted} dB: feeding back predictions "
+        f"has cost {difference} dB by then. Near 0, errors do not add up.</p>"
+    )
+
+
+def _reconstruction(run: Run) -> str:
+    psnr_db = run.score("reconstruction", "psnr_db")
+    if not math.isfinite(psnr_db):
+        return ""
+    note = "uses the posterior, which sees the target: not a prediction"
+    return f"<h3>Reconstruction by the posterior</h3><p>{shown(psnr_db)} dB. It {note}.</p>"
+
+
+def _knobs(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested sections as dotted names."""
+    knobs: dict[str, str] = {}
+    for name, value in config.items():
+        inner = _knobs(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+        knobs |= inner
+    return knobs

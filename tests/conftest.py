@@ -1,0 +1,62 @@
+"""Shapes in signatures are checked while testing, and only then."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+from jaxtyping import install_import_hook
+
+SHAPED = ("model", "data.clips", "rollout", "evaluation", "learning", "pace")
+install_import_hook([f"posecast.{name}" for name in SHAPED], "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from posecast.config import Config  # noqa: E402
+from posecast.data.recordings import Recording  # noqa: E402
+from posecast.settings import build_config  # noqa: E402
+
+torch.set_num_threads(2)
+
+TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "latent_channels": 2, "clip_length": 4, "batch_size": 4}
+TINY_LAB4 = {
+    "size": "16x16",
+    "frame_channels": 8,
+    "pose_channels": 4,
+    "latent_channels": 4,
+    "fusion_channels": 8,
+    "clip_length": 4,
+}
+
+
+@pytest.fixture
+def tiny() -> Config:
+    """A small `anchored` configuration, eight updates long."""
+    return build_config("anchored", flags={**TINY, "steps": 8, "warmup_steps": 2, "validate_every": 1})
+
+
+@pytest.fixture(params=["anchored", "learned", "lab4"])
+def either(request: pytest.FixtureRequest) -> Config:
+    """Each of the networks, small."""
+    if request.param == "lab4":
+        return build_config("lab4", flags={**TINY_LAB4, "steps": 4})
+    flags = {**TINY, "steps": 4}
+    return build_config("anchored", flags=flags | ({"prior": "learned"} if request.param == "learned" else {}))
+
+
+def moving_square(num_frames: int = 24, side: int = 16, seed: int = 0, name: str = "square") -> Recording:
+    """A bright square that walks about; the pose map marks where it stands."""
+    rng = np.random.default_rng(seed)
+    place = np.clip(np.cumsum(rng.integers(-2, 3, (num_frames, 2)), axis=0) + side // 2, 0, side - 4)
+    frames = np.full((num_frames, side, side, 3), 60, np.uint8)
+    poses = np.full((num_frames, side, side, 3), 255, np.uint8)
+    for t, (y, x) in enumerate(place):
+        frames[t, y : y + 4, x : x + 4] = (220, 180, 140)
+        poses[t, y + 1 : y + 3, x + 1 : x + 3] = (255, 0, 0)
+    return Recording(name, frames, poses)
+
+
+@pytest.fixture
+def square() -> Recording:
+    return moving_square()

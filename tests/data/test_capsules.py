@@ -1,0 +1,60 @@
+"""The rasteriser: areas, order, edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posecast.data.capsules import Capsules, paint_capsules
+
+SIZE = (40, 60)
+
+
+def a_capsule(start: tuple[float, float], end: tuple[float, float], radius: float, grey: float = 1.0) -> Capsules:
+    shape = np.array([radius, radius, 0.0, 1.0], np.float32)
+    paint = np.array([grey, grey, grey, 1.0, 0.0], np.float32)
+    points = (np.array(point, np.float32) for point in (start, end))
+    return Capsules(*(values[None, None] for values in (*points, shape, paint)))
+
+
+def painted(capsules: Capsules) -> np.ndarray:
+    canvas = np.zeros((1, *SIZE, 3), np.float32)
+    paint_capsules(canvas, capsules)
+    return canvas[0, :, :, 0]
+
+
+@pytest.mark.parametrize("end", [(30.0, 20.0), (45.0, 20.0), (45.3, 28.6)])
+def test_a_capsule_covers_its_area(end: tuple[float, float]) -> None:
+    radius, length = 5.0, np.hypot(end[0] - 30, end[1] - 20)
+    area = 2 * radius * length + np.pi * radius**2
+    assert painted(a_capsule((30.0, 20.0), end, radius)).sum() == pytest.approx(area, rel=0.02)
+
+
+@pytest.mark.parametrize("y", [20.0, 20.3, 20.5])
+def test_a_line_thinner_than_a_pixel_keeps_its_weight_wherever_it_lies(y: float) -> None:
+    column = painted(a_capsule((-10.0, y), (80.0, y), 0.2))[:, 30]
+    assert column.sum() == pytest.approx(0.4, rel=1e-3)
+
+
+def test_what_lies_outside_is_cut_off_and_changes_nothing_inside() -> None:
+    assert painted(a_capsule((-50.0, -50.0), (-20.0, -20.0), 6.0)).sum() == 0
+    half = painted(a_capsule((0.0, 20.0), (0.0, 20.0), 8.0))
+    assert half.sum() == pytest.approx(np.pi * 64 / 2, rel=0.02)
+    assert half[:, 12:].sum() == 0
+
+
+def test_the_nearest_is_painted_last() -> None:
+    far, near = a_capsule((30, 20), (30, 20), 6, grey=0.25), a_capsule((30, 20), (30, 20), 6, grey=0.75)
+    both = Capsules(
+        *(np.concatenate(pair, axis=1) for pair in zip(vars(near).values(), vars(far).values(), strict=True))
+    )
+    assert painted(both.ordered(np.array([[1.0, 0.0]])))[20, 30] == pytest.approx(0.75)
+    assert painted(both.ordered(np.array([[0.0, 1.0]])))[20, 30] == pytest.approx(0.25)
+
+
+def test_frames_of_a_batch_do_not_depend_on_each_other() -> None:
+    first, second = a_capsule((5, 5), (9, 9), 2), a_capsule((30, 20), (55, 38), 7)
+    both = Capsules(*(np.concatenate(pair) for pair in zip(vars(first).values(), vars(second).values(), strict=True)))
+    canvas = np.zeros((2, *SIZE, 3), np.float32)
+    paint_capsules(canvas, both)
+    np.testing.assert_array_equal(canvas[:, :, :, 0], [painted(first), painted(second)])

@@ -1,0 +1,157 @@
+"""The synthetic dancer: repeatable, smooth, in the picture, and as hidden as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posecast.data.dancer import Dance, ceiling_psnr_db, dance, hidden_arrays, hidden_factors, synthesise
+from posecast.data.figure import look_of, paint_figure
+from posecast.data.poses import JOINT_INDEX, draw_pose_maps
+from posecast.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def usual() -> Dance:
+    return dance(1400, seed=5)
+
+
+def test_the_same_arguments_give_the_same_bytes_and_a_shorter_dance_is_a_beginning(usual: Dance) -> None:
+    again, shorter = dance(1400, seed=5), dance(90, seed=5)
+    np.testing.assert_array_equal(usual.recording.frames, again.recording.frames)
+    np.testing.assert_array_equal(usual.recording.poses, again.recording.poses)
+    np.testing.assert_array_equal(usual.keypoints[:90], shorter.keypoints)
+
+
+def test_seeds_change_the_choreography_but_not_the_dancer() -> None:
+    one, other = dance(200, seed=1, hidden=0), dance(200, seed=2, hidden=0)
+    assert np.abs(one.points - other.points).max() > 5
+    # Every dance begins with the same stance: the same dancer in the same room, pixel by pixel.
+    np.testing.assert_array_equal(one.recording.frames[0], other.recording.frames[0])
+
+
+def test_looks_change_the_dancer_but_not_the_choreography() -> None:
+    one, other = dance(60, look=0, hidden=0), dance(60, look=1, hidden=0)
+    assert np.abs(one.recording.frames[0].astype(int) - other.recording.frames[0]).max() > 60
+    path = [(d.points[:, JOINT_INDEX["neck"]] - d.points[0, JOINT_INDEX["neck"]]) for d in (one, other)]
+    assert np.corrcoef(path[0][:, 1], path[1][:, 1])[0, 1] > 0.99
+
+
+def test_with_nothing_hidden_frames_follow_from_the_pose_alone() -> None:
+    plain = dance(120, seed=3, hidden=0)
+    assert (plain.hidden.values == 0).all()
+    drawn = paint_figure(plain.points, np.zeros(120), (32, 64), look_of(0))
+    np.testing.assert_array_equal(plain.recording.frames, np.rint(np.clip(drawn, 0, 1) * 255))
+    assert ceiling_psnr_db(plain) == pytest.approx(10 * np.log10(12 * 255**2))
+
+
+def test_hidden_scales_what_the_poses_do_not_tell() -> None:
+    usual, more = dance(300, seed=4), dance(300, seed=4, hidden=2)
+    np.testing.assert_array_equal(usual.keypoints, more.keypoints)
+    np.testing.assert_allclose(2 * usual.hidden.values, more.hidden.values, rtol=1e-6)
+    assert ceiling_psnr_db(more) < ceiling_psnr_db(usual) - 3
+
+
+def test_light_wanders_slowly_by_about_three_per_cent() -> None:
+    light = hidden_factors(60_000, np.random.default_rng(0), 1.0)
+    for name in ("brightness", "warmth"):
+        path = light[name].astype(float)
+        assert path.std() == pytest.approx(0.03, rel=0.2)
+        correlation = np.corrcoef(path[:-75], path[75:])[0, 1]
+        assert -75 / np.log(correlation) == pytest.approx(150, rel=0.25)
+
+
+def test_brightness_and_scarf_are_seen_in_the_frames() -> None:
+    lit = dance(400, seed=6)
+    corner = lit.recording.frames[:, :6, :6].mean(axis=(1, 2))
+    assert np.corrcoef(corner[:, 1], lit.hidden["brightness"])[0, 1] > 0.97
+    assert np.corrcoef(corner[:, 0] / corner[:, 2], lit.hidden["warmth"])[0, 1] > 0.9
+    still, swung = (paint_figure(lit.points[:1], np.array([a]), (32, 64), look_of(0)) for a in (0.0, 0.4))
+    assert (np.abs(still - swung).max(axis=3) > 0.05).sum() >= 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ceiling_leaves_room_at_the_defaults(seed: int) -> None:
+    assert 35 <= ceiling_psnr_db(dance(630, seed=seed, look=seed)) < 45
+
+
+def test_a_blank_pose_map_now_and_then_but_never_first(usual: Dance) -> None:
+    blank = (usual.recording.poses == 255).all(axis=(1, 2, 3))
+    assert 0.002 < blank.mean() < 0.015
+    assert not blank[0]
+    edges = np.flatnonzero(np.diff(np.pad(blank.astype(int), 1)))
+    assert (edges[1::2] - edges[::2]).max() <= 4
+
+
+def test_pose_maps_show_the_keypoints(usual: Dance) -> None:
+    np.testing.assert_array_equal(usual.recording.poses[:50], draw_pose_maps(usual.keypoints[:50], (32, 64)))
+    sure = usual.keypoints[:, :, 2] > 0
+    np.testing.assert_allclose(usual.keypoints[sure][:, :2], usual.points[sure][:, :2])
+
+
+def test_limbs_move_a_few_pixels_at_most(usual: Dance) -> None:
+    steps = np.linalg.norm(np.diff(usual.points[:, :, :2], axis=0), axis=2)
+    assert steps.max() < 4
+    assert np.quantile(steps, 0.5) > 0.02  # and yet hardly ever stands still
+
+
+def test_feet_stand_on_the_floor_and_the_dancer_leaves_the_picture_in_part(usual: Dance) -> None:
+    feet = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("heel", "toe")]
+    lowest = usual.points[:, feet, 1].max(axis=1)
+    assert lowest.min() > 26
+    assert lowest.max() < 31
+    outside = (usual.points[:, :, 0] < 0) | (usual.points[:, :, 0] > 64)
+    share = outside.mean(axis=1)
+    assert ((share > 0.2) & (share < 0.9)).any()
+    assert (share == 0).mean() > 0.7
+
+
+def test_the_dancer_is_seen_from_all_sides_upright_and_low(usual: Dance) -> None:
+    shoulders = usual.points[:, JOINT_INDEX["left_shoulder"], 0] - usual.points[:, JOINT_INDEX["right_shoulder"], 0]
+    assert shoulders.max() > 3.5
+    assert shoulders.min() < -3.5
+    assert (np.abs(shoulders) < 1).mean() > 0.1
+    hips = usual.points[:, JOINT_INDEX["mid_hip"], 1]
+    assert hips.max() - hips.min() > 3
+
+
+def test_unseen_choreography_stays_near_seen_poses() -> None:
+    training, validation = synthesise(3, 630, hidden=0)
+    assert len(training) == 3
+    assert len({d.recording.frames.tobytes() for d in (*training, validation)}) == 4
+    seen, unseen = (_poses_about_neck(d) for d in (training, [validation]))
+    distance = np.array([np.linalg.norm(seen - pose, axis=2).mean(axis=1).min() for pose in unseen[::5]])
+    assert np.quantile(distance, 0.95) < 1.0  # pixels, where the dancer is 23 high
+
+
+def _poses_about_neck(dances: list[Dance]) -> np.ndarray:
+    points = np.concatenate([d.points[:, :, :2] for d in dances])
+    return points - points[:, JOINT_INDEX["neck"], None]
+
+
+def test_the_same_dance_at_another_size() -> None:
+    small, large = dance(40, seed=2, hidden=0), dance(40, size=(128, 256), seed=2, hidden=0)
+    shrunk = large.recording.frames.reshape(40, 32, 4, 64, 4, 3).mean(axis=(2, 4))
+    assert np.abs(shrunk - small.recording.frames).mean() < 2
+
+
+def test_the_ceiling_hardly_depends_on_the_size() -> None:
+    small, large = (ceiling_psnr_db(dance(20, size=size, seed=3), 8, 16) for size in ((32, 64), (256, 512)))
+    assert small == pytest.approx(large, abs=1.5)
+
+
+def test_hidden_arrays_name_every_factor_and_the_ceiling() -> None:
+    d = dance(50, seed=1)
+    arrays = hidden_arrays(d)
+    assert list(arrays) == ["brightness", "warmth", "breeze", "swing", "ceiling_psnr_db"]
+    assert all(arrays[name].shape == (50,) for name in d.hidden.names)
+    assert arrays["ceiling_psnr_db"] == ceiling_psnr_db(d)
+
+
+def test_impossible_wishes_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        dance(1)
+    with pytest.raises(InputError, match="at least 16 pixels"):
+        dance(10, size=(8, 64))
+    with pytest.raises(InputError, match="negative"):
+        dance(10, hidden=-1)

@@ -1,0 +1,92 @@
+"""Pose maps: what is drawn, what is left out, and the same look at any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posecast.data.poses import JOINT_INDEX, LIMBS, SKELETON, draw_pose_map, draw_pose_maps
+from posecast.errors import InputError
+
+SIZE = (128, 256)
+
+
+def standing() -> np.ndarray:
+    """A person facing the camera, arms stretched sideways, on 128x256: x, y, confidence."""
+    places = {
+        "neck": (128, 40), "mid_hip": (128, 74), "nose": (128, 27),
+        "right_shoulder": (116, 41), "right_elbow": (97, 43), "right_wrist": (80, 44), "right_hand": (72, 44),
+        "right_hip": (121, 74), "right_knee": (120, 94), "right_ankle": (119, 112),
+        "right_heel": (119, 116), "right_toe": (115, 119), "right_eye": (125, 24), "right_ear": (121, 25),
+    }  # fmt: skip
+    for name, (x, y) in list(places.items()):
+        places[name.replace("right", "left")] = (256 - x if name.startswith("right") else x, y)
+    return np.array([(*places[joint.name], 1.0) for joint in SKELETON], np.float32)
+
+
+def test_the_skeleton_is_one_tree_and_its_rows_have_names() -> None:
+    assert len(JOINT_INDEX) == len(SKELETON)
+    assert len(LIMBS) == len(SKELETON) - 1
+    for joint in SKELETON:
+        assert joint.parent is None or JOINT_INDEX[joint.parent] < JOINT_INDEX[joint.name]
+
+
+def test_every_left_joint_has_another_colour_than_its_right_twin() -> None:
+    colours = {joint.name: np.array(joint.colour) for joint in SKELETON}
+    pairs = [(name, name.replace("left", "right")) for name in colours if name.startswith("left")]
+    assert len(pairs) == 11
+    for left, right in pairs:
+        assert np.abs(colours[left] - colours[right]).sum() > 80, left
+
+
+@pytest.mark.parametrize("name", ["right_wrist", "left_knee", "nose"])
+def test_a_joint_is_drawn_in_its_colour_on_white(name: str) -> None:
+    pose_map = draw_pose_map(standing() * [4, 4, 1], size=(512, 1024))
+    x, y, _ = standing()[JOINT_INDEX[name]].astype(int) * 4
+    np.testing.assert_array_equal(pose_map[y, x], SKELETON[JOINT_INDEX[name]].colour)
+    assert (pose_map[:80] == 255).all()
+
+
+@pytest.mark.parametrize("missing", ["nan", "no confidence"])
+def test_a_missing_joint_takes_its_limbs_with_it_and_nothing_else(missing: str) -> None:
+    keypoints = standing()
+    keypoints[JOINT_INDEX["right_elbow"], slice(0, 2) if missing == "nan" else 2] = np.nan if missing == "nan" else 0
+    whole, partial = draw_pose_map(standing(), SIZE), draw_pose_map(keypoints, SIZE)
+    assert (whole[38:48, 85:110] < 255).any()
+    assert (partial[38:48, 85:110] == 255).all()
+    np.testing.assert_array_equal(whole[:, 120:], partial[:, 120:])
+    np.testing.assert_array_equal(whole[60:], partial[60:])
+    assert (partial[38:48, 70:84] < 255).any()  # wrist and hand are still there
+
+
+def test_nobody_is_a_white_map() -> None:
+    nobody = standing() * [1, 1, 0]
+    assert (draw_pose_map(nobody, SIZE) == 255).all()
+
+
+def test_confidence_may_be_left_away() -> None:
+    np.testing.assert_array_equal(draw_pose_map(standing()[:, :2], SIZE), draw_pose_map(standing(), SIZE))
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_larger_map_shrunk_is_the_smaller_map(factor: int) -> None:
+    large = draw_pose_map(standing() * [factor, factor, 1], (128 * factor, 256 * factor))
+    shrunk = large.reshape(128, factor, 256, factor, 3).mean(axis=(1, 3))
+    small = draw_pose_map(standing(), SIZE).astype(float)
+    drawn = (small < 250).any(axis=2) | (shrunk < 250).any(axis=2)
+    error = np.abs(shrunk - small)[drawn].mean()
+    assert error < 0.15 * (255 - small)[drawn].mean()
+    assert (255 - shrunk).sum() == pytest.approx((255 - small).sum(), rel=0.1)
+
+
+def test_a_batch_equals_its_maps_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    batch = standing()[None] + rng.normal(0, 8, (300, len(SKELETON), 3)) * [1, 1, 0]
+    maps = draw_pose_maps(batch, (32, 64))
+    for t in (0, 150, 299):
+        np.testing.assert_array_equal(maps[t], draw_pose_map(batch[t], (32, 64)))
+
+
+def test_another_number_of_joints_is_refused_in_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"shape \[1, 17, 3\]; expected"):
+        draw_pose_map(np.zeros((17, 3)))

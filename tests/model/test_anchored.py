@@ -1,0 +1,85 @@
+"""Our networks: sizes, memory order, and who sees what."""
+
+import pytest
+import torch
+
+from posecast.config import Anchored
+from posecast.model.anchored import AnchoredNetworks
+
+SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2)
+
+
+def features_of(networks: AnchoredNetworks, seed: int = 0, size: tuple[int, int] = (16, 16)) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    pose_channels = 3 * (2 * networks.pose_window + 1)
+
+    def picture(channels: int) -> torch.Tensor:
+        return torch.rand(2, channels, *size, generator=generator)
+
+    return {
+        "current": networks.encode_frame(picture(3)),
+        "previous": networks.encode_frame(picture(3)),
+        "pose": networks.encode_pose(picture(pose_channels)),
+        "anchor": networks.encode_anchor(picture(3), picture(3)),
+    }
+
+
+def awake(networks: AnchoredNetworks) -> AnchoredNetworks:
+    """Zero-initialised layers given values, so that nothing is hidden by them."""
+    for parameter in networks.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return networks.eval()
+
+
+@pytest.mark.parametrize(
+    ("size", "config"),
+    [
+        ((32, 64), Anchored(widths=(8, 16, 24), blocks=1)),
+        ((64, 128), Anchored(widths=(8, 16, 24, 32), blocks=1)),
+        ((256, 512), Anchored(widths=(8, 8, 16, 16), blocks=1, patch=4)),
+    ],
+)
+def test_sizes_by_configuration_alone(size: tuple[int, int], config: Anchored) -> None:
+    networks = AnchoredNetworks(config, size).eval()
+    features = features_of(networks, size=size)
+    current = features.pop("current")
+    z = networks.posterior(current, **features).mean
+    assert z.shape[1:] == networks.latent_shape
+    assert networks.paint(**features, z=z).shape == (2, 3, *size)
+
+
+def test_channels_last_holds_through_the_networks() -> None:
+    networks = awake(AnchoredNetworks(SMALL, (16, 16)))
+    for features in features_of(networks).values():
+        for scale in features:
+            assert scale.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_fixed_prior_is_standard_normal_and_the_learned_one_sees_its_conditions() -> None:
+    fixed = AnchoredNetworks(SMALL, (16, 16)).eval()
+    features = features_of(fixed)
+    del features["current"]
+    assert not fixed.prior(**features).mean.any()
+    assert not fixed.prior(**features).log_variance.any()
+    torch.manual_seed(0)
+    learned = awake(AnchoredNetworks(Anchored((8, 16), 1, latent_channels=2, prior="learned"), (16, 16)))
+    features = features_of(learned)
+    other = features_of(learned, seed=1)
+    del features["current"]
+    for name in features:
+        changed = learned.prior(**(features | {name: other[name]})).mean
+        assert not torch.equal(changed, learned.prior(**features).mean), name
+
+
+def test_a_painted_frame_depends_on_everything_it_is_given() -> None:
+    torch.manual_seed(0)
+    networks = awake(AnchoredNetworks(SMALL, (16, 16)))
+    features, other = features_of(networks), features_of(networks, seed=1)
+    del features["current"], other["current"]
+    z = torch.randn(2, *networks.latent_shape)
+    painted = networks.paint(**features, z=z)
+    assert ((painted > 0) & (painted < 1)).all()
+    assert not torch.equal(painted, networks.paint(**features, z=-z))
+    for name in features:
+        assert not torch.equal(painted, networks.paint(**(features | {name: other[name]}), z=z)), name

@@ -1,0 +1,138 @@
+"""One update: learnability, exactness, sharing out, skipping."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from posecast.config import Config
+from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.errors import InputError
+from posecast.evaluation import mean_rollout, psnr_db
+from posecast.learning import Learner, Update, check_divisible, warmed_average
+from posecast.settings import build_config
+
+from .conftest import TINY, moving_square
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+
+
+def cutter_for(config: Config, num_frames: int = 24) -> ClipCutter:
+    return ClipCutter([moving_square(num_frames)], config.training.clip_length, config.networks.pose_window)
+
+
+def updates(learner: Learner, cutter: ClipCutter, count: int, num_steps: int | None = None) -> list[Update]:
+    done: list[Update] = []
+    epoch = 0
+    while len(done) < count:
+        for plan in cutter.epoch(4 * 4, 4, learner.config.seed, epoch):
+            done.append(learner.update(cutter, plan, step=len(done), epoch=epoch, num_steps=num_steps or count))
+        epoch += 1
+    return done
+
+
+def test_it_learns_a_clip_and_beats_copying(fabric: Fabric) -> None:
+    """The signal of life: own predictions fed back, a small model, a square that walks where the pose says."""
+    flags = {**TINY, "widths": [16, 32], "steps": 150, "learning_rate": 4e-3, "warmup_steps": 10, "ema_decay": 0.9}
+    config = build_config(flags=flags)
+    learner = Learner(fabric, config)
+    recording = moving_square(24)
+    updates(learner, ClipCutter([recording], 4, 1), 150)
+    learned = psnr_db(mean_rollout(learner.smoothed, recording), recording.frames[1:]).mean()
+    copied = psnr_db(np.broadcast_to(recording.frames[0], recording.frames[1:].shape), recording.frames[1:]).mean()
+    assert learned > copied + 6.0
+
+
+def test_the_same_seed_gives_the_same_losses(fabric: Fabric, either: Config) -> None:
+    first = updates(Learner(fabric, either), cutter_for(either), 4)
+    again = updates(Learner(fabric, either), cutter_for(either), 4)
+    other = updates(Learner(fabric, dataclasses.replace(either, seed=1)), cutter_for(either), 4)
+    assert [u.loss for u in first] == [u.loss for u in again]
+    assert [u.loss for u in first] != [u.loss for u in other]
+
+
+def test_a_state_holds_all_that_an_update_changes(fabric: Fabric, tiny: Config, tmp_path: Path) -> None:
+    cutter = cutter_for(tiny)
+    plans = list(cutter.epoch(24, 4, 0, 0))
+    learner = Learner(fabric, tiny)
+    for step in range(3):
+        learner.update(cutter, plans[step], step=step, epoch=0, num_steps=6)
+    torch.save(learner.state(), tmp_path / "state.pt")
+    resumed = Learner(fabric, dataclasses.replace(tiny, seed=tiny.seed))
+    resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    for one in (learner, resumed):
+        for step in range(3, 6):
+            one.update(cutter, plans[step], step=step, epoch=0, num_steps=6)
+    pairs = zip(learner.smoothed.state_dict().values(), resumed.smoothed.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("harm", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_changes_nothing(fabric: Fabric, tiny: Config, harm: float) -> None:
+    cutter = cutter_for(tiny)
+    learner = Learner(fabric, tiny)
+    (plan, *_) = cutter.epoch(4, 4, 0, 0)
+    learner.update(cutter, plan, step=0, epoch=0, num_steps=4)
+    before = {name: value.clone() for name, value in learner.averaged.state_dict().items()}
+    weight = next(learner.predictor.parameters())
+    hook = weight.register_hook(lambda gradient: gradient * harm)
+    update = learner.update(cutter, plan, step=1, epoch=0, num_steps=4)
+    hook.remove()
+    assert update.skipped
+    assert all(torch.equal(value, before[name]) for name, value in learner.averaged.state_dict().items())
+    assert not learner.update(cutter, plan, step=2, epoch=0, num_steps=4).skipped
+
+
+def test_the_average_starts_from_what_was_learned_and_not_from_chance() -> None:
+    average = warmed_average(0.999)
+    averaged, current = [torch.zeros(3)], [torch.ones(3)]
+    for seen in range(50):
+        average(averaged, current, torch.tensor(seen + 1))
+    assert averaged[0].min() > 0.99
+    no_average = [torch.zeros(3)]
+    warmed_average(0.0)(no_average, current, 10)
+    assert torch.equal(no_average[0], current[0])
+
+
+def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clip_norm=1e-3))
+    learner, cutter = Learner(fabric, config), cutter_for(config)
+    updates(learner, cutter, 1)
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in learner.predictor.parameters() if p.grad is not None))
+    assert norm <= 1.001e-3
+
+
+@pytest.mark.parametrize(("coin", "distinct"), [("epoch", 1), ("batch", 1), ("frame", 2)])
+def test_coins(fabric: Fabric, tiny: Config, coin: str, distinct: int) -> None:
+    training = dataclasses.replace(tiny.training, teacher_forcing=0.5, teacher_forcing_coin=coin)  # pyright: ignore
+    learner = Learner(fabric, dataclasses.replace(tiny, training=training))
+    tosses = [learner.coins(64, step, epoch=step // 50) for step in range(400)]
+    assert max(len(toss.unique()) for toss in tosses) == distinct
+    rate = torch.stack([toss.float().mean() for toss in tosses]).mean()
+    assert 0.25 <= rate <= 0.75
+    if coin == "epoch":  # one toss decides all the batches of an epoch
+        assert all(torch.equal(tosses[k], tosses[50 * (k // 50)]) for k in range(400))
+
+
+def test_batches_are_shared_out_evenly(tiny: Config) -> None:
+    check_divisible(tiny, 2)
+    with pytest.raises(InputError, match="multiple of --devices"):
+        check_divisible(tiny, 3)
+
+
+def test_shares_make_up_the_batch(fabric: Fabric, tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Learner(fabric, tiny)
+    plan = ClipPlan(*np.arange(12).reshape(3, 4))
+    shares = []
+    for rank in range(2):
+        stand_in = type("TwoProcesses", (), {"global_rank": rank, "world_size": 2})()
+        monkeypatch.setattr(learner, "fabric", stand_in)
+        shares.append(learner.own_share(plan).start.tolist())
+    assert shares == [[4, 5], [6, 7]]

@@ -1,0 +1,97 @@
+"""Rollouts: what a frame may depend on, and that batching changes nothing."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from posecast.config import Config
+from posecast.data.recordings import Recording
+from posecast.errors import InputError
+from posecast.model.predictor import Predictor
+from posecast.rollout import future_generators, predict, rollout
+
+from .conftest import moving_square
+
+
+@pytest.fixture
+def predictor(either: Config) -> Predictor:
+    torch.manual_seed(3)
+    model = Predictor(either)
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval().requires_grad_(False)
+
+
+def frames(predictor: Predictor, recording: Recording, **asked: object) -> np.ndarray:
+    """All frames as one array, `[T, N, H, W, 3]`."""
+    return np.stack(list(predict(predictor, recording.frames[0], recording.poses, **asked)))  # pyright: ignore
+
+
+def test_the_same_command_gives_the_same_bytes_and_another_seed_others(predictor: Predictor, square: Recording) -> None:
+    first = frames(predictor, square, seed=1, futures=2)
+    assert np.array_equal(first, frames(predictor, square, seed=1, futures=2))
+    assert not np.array_equal(first, frames(predictor, square, seed=2, futures=2))
+    assert not np.array_equal(first[:, 0], first[:, 1])
+
+
+def test_a_future_does_not_depend_on_the_futures_beside_it(predictor: Predictor) -> None:
+    recording = moving_square(101)
+    together = frames(predictor, recording, seed=5, futures=3)
+    alone = rollout(predictor, recording.frames[0], recording.poses, generators=future_generators(5, 0, [2]))
+    for number, frame in enumerate(alone, start=1):
+        difference = frame[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255 - together[number, 2]
+        assert np.abs(difference).max() <= 1.0
+
+
+def test_the_given_frame_comes_first_and_every_pose_gets_a_frame(predictor: Predictor, square: Recording) -> None:
+    painted = frames(predictor, square, futures=2)
+    assert painted.shape == (len(square), 2, 16, 16, 3)
+    assert (painted[0] == square.frames[0]).all()
+
+
+def test_the_mean_needs_no_seed(predictor: Predictor, square: Recording) -> None:
+    assert np.array_equal(
+        frames(predictor, square, latent="mean", seed=1), frames(predictor, square, latent="mean", seed=2)
+    )
+
+
+def test_poses_are_encoded_ahead_without_a_seam(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = moving_square(20)
+    whole = frames(predictor, recording, latent="mean")
+    monkeypatch.setattr("posecast.rollout.POSES_AHEAD", 3)
+    pieces = frames(predictor, recording, latent="mean")
+    assert np.abs(whole.astype(int) - pieces).max() <= 1
+
+
+def test_a_rollout_is_a_stream(predictor: Predictor, square: Recording) -> None:
+    """The first frames come before the later poses are looked at, and nothing is kept."""
+
+    class Spy(np.ndarray):
+        looked_at: list[int]
+
+        def __getitem__(self, index: object) -> np.ndarray:  # pyright: ignore
+            if isinstance(index, np.ndarray):
+                self.looked_at.append(int(index.max()))
+            return np.asarray(self)[index]  # pyright: ignore
+
+    poses = np.concatenate([square.poses] * 8).view(Spy)
+    poses.looked_at = []
+    stream: Iterator[np.ndarray] = predict(predictor, square.frames[0], poses, latent="mean")
+    for _ in range(3):
+        next(stream)
+    assert max(poses.looked_at) < len(poses) // 2
+
+
+def test_sizes_that_do_not_fit_are_refused(predictor: Predictor, square: Recording) -> None:
+    with pytest.raises(InputError, match="8x16"):
+        next(predict(predictor, square.frames[0, :8], square.poses))
+
+
+def test_a_frame_that_is_not_finite_stops_the_rollout(predictor: Predictor, square: Recording) -> None:
+    for parameter in predictor.parameters():
+        parameter.fill_(float("nan"))
+    with pytest.raises(InputError, match="Frame 2 of the rollout is not finite"):
+        frames(predictor, square)

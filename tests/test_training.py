@@ -1,0 +1,278 @@
+"""Runs: exact repetition and resuming, several processes, validation, stopping."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from posecast.checkpoint import load_run, load_state, load_weights, read_config, read_log, states
+from posecast.config import Config
+from posecast.data.recordings import Footage
+from posecast.errors import InputError, InterruptedTraining, TrainingFailed
+from posecast.evaluation import mean_rollout, psnr_db
+from posecast.learning import Learner
+from posecast.pace import plan_steps, steps_per_epoch
+from posecast.training import Standing, Status, account, train
+
+from .conftest import moving_square
+
+
+def footage() -> Footage:
+    return Footage(
+        [moving_square(25, seed=1), moving_square(19, seed=2)],
+        [moving_square(12, seed=3)],
+        facts={"path": "squares", "fingerprint": "1"},
+    )
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+def log_without_times(run: Path) -> list[dict]:
+    return [{k: v for k, v in e.items() if k not in ("seconds", "frames_per_second")} for e in read_log(run)]
+
+
+class StopAfter:
+    """A watcher that asks for a stop, as a person pressing Ctrl-C does."""
+
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def __call__(self, status: Status) -> None:
+        if status.update is not None and status.standing.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def test_a_run_folder_is_complete(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, footage(), tmp_path / "run", precision="32-true")
+    config, facts = read_config(tmp_path / "run")
+    assert config == tiny
+    assert facts["num_steps"] == 8
+    assert facts["source"] == {"path": "squares", "fingerprint": "1"}
+    log = read_log(tmp_path / "run")
+    assert [entry["step"] for entry in log] == [2, 4, 6, 8]  # 44 frames: 11 clips, 2 whole batches an epoch
+    for entry in log:
+        assert entry["distortion"] is not None
+        assert entry["frames_per_second"] > 0
+        assert math.isfinite(entry["validation_psnr_db"])
+    load_run(tmp_path / "run")
+
+
+def test_the_kept_weights_are_the_best_by_validation(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, footage(), tmp_path / "run", precision="32-true")
+    kept = load_run(tmp_path / "run")
+    recording = footage().validation[0]
+    found = psnr_db(mean_rollout(kept, recording), recording.frames[1:]).mean()
+    logged = [entry["validation_psnr_db"] for entry in read_log(tmp_path / "run")]
+    assert found == pytest.approx(max(logged), abs=1e-6)
+
+
+def test_the_same_command_gives_the_same_bytes(either: Config, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(either, footage(), tmp_path / name, precision="32-true")
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert log_without_times(tmp_path / "a") == log_without_times(tmp_path / "b")
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5])
+def test_resumed_equals_uninterrupted(either: Config, tmp_path: Path, stop_at: int) -> None:
+    config = dataclasses.replace(either, budget=dataclasses.replace(either.budget, epochs=None, steps=7, minutes=None))
+    train(config, footage(), tmp_path / "whole", precision="32-true")
+    with pytest.raises(InterruptedTraining):
+        train(config, footage(), tmp_path / "cut", precision="32-true", watcher=StopAfter(stop_at))
+    train(config, footage(), tmp_path / "cut", precision="32-true", resume=True)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert log_without_times(tmp_path / "cut") == log_without_times(tmp_path / "whole")
+    final = [load_state(tmp_path / name) for name in ("cut", "whole")]
+    for a, b in zip(*(state["weights"].values() for state in final if state), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_sigterm_saves_and_says_so(tiny: Config, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedTraining) as stopped:
+        train(tiny, footage(), tmp_path / "run", watcher=StopAfter(3, signal.SIGTERM))
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert [path.name for path in states(tmp_path / "run")] == ["step-000000003.pt"]
+
+
+def test_resuming_a_finished_run_does_nothing(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, footage(), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.safetensors")}
+    train(tiny, footage(), tmp_path / "run", resume=True)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_resuming_with_another_configuration_or_data_is_refused(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedTraining):
+        train(tiny, footage(), run, watcher=StopAfter(2))
+    with pytest.raises(InputError, match="seed was 0, now 3"):
+        train(dataclasses.replace(tiny, seed=3), footage(), run, resume=True)
+    other = dataclasses.replace(footage(), facts={"path": "squares", "fingerprint": "2"})
+    with pytest.raises(InputError, match="data set has changed"):
+        train(tiny, other, run, resume=True)
+
+
+def test_a_damaged_newest_state_gives_way_to_the_one_before(tiny: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
+    train(config, footage(), tmp_path / "run")
+    newest = states(tmp_path / "run")[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    state = load_state(tmp_path / "run")
+    assert state is not None
+    assert state["step"] < 8
+    train(config, footage(), tmp_path / "run", resume=True)
+    train(config, footage(), tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_nothing_of_others_is_written_over(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "thesis.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(InputError):
+            train(tiny, footage(), run, force=force)
+    assert [path.name for path in run.iterdir()] == ["thesis.txt"]
+
+
+def test_force_replaces_a_run_and_leaves_what_others_put_there(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny, footage(), run)
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="--force"):
+        train(tiny, footage(), run)
+    train(tiny, footage(), run, force=True)
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_starting_from_another_runs_weights(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, footage(), tmp_path / "first")
+    slow = dataclasses.replace(tiny.training, learning_rate=1e-9, ema_decay=0.0)
+    config = dataclasses.replace(tiny, training=slow)
+    train(config, footage(), tmp_path / "second", start_from=tmp_path / "first", precision="32-true")
+    first, second = (load_weights(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
+def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) -> None:
+    """Gradients of the two halves of each batch, averaged by hand, against two real processes."""
+    config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=3))
+    train(config, footage, tmp_path / "two", devices=2, precision="32-true")
+    by_hand = averaged_by_hand(config, 3)
+    saved = load_state(tmp_path / "two")
+    assert saved is not None
+    for name, value in by_hand.items():
+        torch.testing.assert_close(saved["weights"][name], value, atol=2e-6, rtol=1e-4)
+    assert read_config(tmp_path / "two")[1]["machine"]["processes"] == 2
+
+
+def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
+    from lightning_fabric import Fabric
+
+    from posecast.data.clips import ClipCutter
+    from posecast.learning import set_learning_rate
+
+    learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
+    cutter = ClipCutter(footage().train, config.training.clip_length, config.networks.pose_window)
+    step = 0
+    for epoch in range(num_steps):
+        for plan in cutter.epoch(8, 4, config.seed, epoch):
+            if step >= num_steps:
+                break
+            set_learning_rate(learner.optimizer, config.training, step, num_steps)
+            learner.optimizer.zero_grad()
+            clip, noise, forced = cutter.cut(plan), learner.noise(4, step), learner.coins(4, step, epoch)
+            for half in (slice(0, 2), slice(2, 4)):
+                part = type(clip)(*(x[half] for x in clip))
+                _, terms = learner.observe(part, forced=forced[half], noise=noise[half], epoch=epoch)
+                (terms.loss / 2).backward()
+            torch.nn.utils.clip_grad_norm_(learner.predictor.parameters(), config.training.clip_norm)
+            learner.optimizer.step()
+            step += 1
+    return learner.predictor.state_dict()
+
+
+def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
+    train(config, footage, tmp_path / "whole", devices=2, precision="32-true")
+    run = tmp_path / "cut"
+    train(config, footage, run, devices=2, precision="32-true")
+    states(run)[-1].unlink()  # as if it had been killed in its last update
+    train(config, footage, run, devices=2, precision="32-true", resume=True)
+    assert weights(run) == weights(tmp_path / "whole")
+    with pytest.raises(InputError, match="2 process"):
+        train(config, footage, run, precision="32-true", resume=True)
+
+
+def test_measuring_the_speed_changes_nothing(either: Config, tmp_path: Path) -> None:
+    from lightning_fabric import Fabric
+
+    from posecast.data.clips import ClipCutter
+
+    learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), either)
+    cutter = ClipCutter(footage().train, either.training.clip_length, either.networks.pose_window)
+    minutes = dataclasses.replace(either.budget, steps=None, epochs=None, minutes=0.2)
+    learner.config = dataclasses.replace(either, budget=minutes)
+    before = {name: value.clone() for name, value in learner.predictor.state_dict().items()}
+    random_state = torch.get_rng_state()
+    assert plan_steps(learner, cutter, footage(), began=0.0) >= 1
+    assert torch.equal(torch.get_rng_state(), random_state)
+    for name, value in learner.predictor.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_run_of_minutes_records_its_updates(tiny: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
+    train(config, footage(), tmp_path / "run", precision="32-true")
+    steps = read_config(tmp_path / "run")[1]["num_steps"]
+    again = dataclasses.replace(config, budget=dataclasses.replace(config.budget, steps=steps, minutes=None))
+    train(again, footage(), tmp_path / "again", precision="32-true")
+    assert weights(tmp_path / "run") == weights(tmp_path / "again")
+
+
+def test_skipping_without_end_stops_with_a_sentence(tiny: Config) -> None:
+    from posecast.learning import Update
+
+    skipped = Update(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, skipped=True)
+    standing = Standing(num_steps=100)
+    with pytest.raises(TrainingFailed, match="20 updates in a row"):
+        for _ in range(20):
+            account(standing, skipped, 0.1)
+    assert standing.skipped == 20
+
+
+def test_epochs_are_whole_batches(tiny: Config) -> None:
+    from posecast.data.clips import ClipCutter
+
+    cutter = ClipCutter(footage().train, 4, 0)
+    assert steps_per_epoch(tiny, cutter) == 2
+    many = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clips_per_epoch=40))
+    assert steps_per_epoch(many, cutter) == 10
+
+
+def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> np.ndarray:
+        raise InputError("Frame 2 of the rollout is not finite")
+
+    monkeypatch.setattr("posecast.training.mean_rollout", broken)
+    monkeypatch.setattr("posecast.pace.mean_rollout", lambda *_: None)
+    train(tiny, footage(), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
+        assert json.loads(line)["validation_psnr_db"] is None
+
+
+def test_footage_may_be_a_function(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, partial(dataclasses.replace, footage(), selected_on="tail"), tmp_path / "run")
+    assert read_config(tmp_path / "run")[1]["selected_on"] == "tail"
