@@ -17,7 +17,7 @@ from posecast.config import Config  # noqa: E402
 from posecast.data.recordings import Recording  # noqa: E402
 from posecast.settings import build_config  # noqa: E402
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models here are too small to be shared out
 
 TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "latent_channels": 2, "clip_length": 4, "batch_size": 4}
 TINY_LAB4 = {

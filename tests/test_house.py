@@ -64,9 +64,7 @@ def test_a_file_imports_only_from_above(name: str) -> None:
 
 
 def modules_after(*arguments: str) -> set[str]:
-    code = (
-        "import sys; from posecast.cli import main; main(sys.argv[1:]); print(*sorted(sys.modules), file=sys.stderr)"
-    )
+    code = "import sys; from posecast.cli import main; main(sys.argv[1:]); print(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return set(done.stderr.split())
 

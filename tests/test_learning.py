@@ -113,12 +113,12 @@ def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
 def test_coins(fabric: Fabric, tiny: Config, coin: str, distinct: int) -> None:
     training = dataclasses.replace(tiny.training, teacher_forcing=0.5, teacher_forcing_coin=coin)  # pyright: ignore
     learner = Learner(fabric, dataclasses.replace(tiny, training=training))
-    tosses = [learner.coins(64, step, epoch=step // 50) for step in range(400)]
+    tosses = [learner.coins(16, step, epoch=step // 10) for step in range(400)]
     assert max(len(toss.unique()) for toss in tosses) == distinct
     rate = torch.stack([toss.float().mean() for toss in tosses]).mean()
     assert 0.25 <= rate <= 0.75
     if coin == "epoch":  # one toss decides all the batches of an epoch
-        assert all(torch.equal(tosses[k], tosses[50 * (k // 50)]) for k in range(400))
+        assert all(torch.equal(tosses[k], tosses[10 * (k // 10)]) for k in range(400))
 
 
 def test_batches_are_shared_out_evenly(tiny: Config) -> None:

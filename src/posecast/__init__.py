@@ -23,7 +23,6 @@ _HOMES = {
     "predict": "posecast.rollout",
     "evaluate": "posecast.evaluation",
 }
-__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +32,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*_HOMES, "__version__"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import typing
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,7 +63,10 @@ def knobs_class() -> type:
     for section in (Config, *sorted(sections, key=lambda kind: kind.__name__)):
         for name, hint, _ in knobs(section):
             group = Group(section.__name__ if section is not Config else "Run", sort_key=1)
-            parameter = Parameter(help=knob_help(name), show_default=False, group=group)
+            several = typing.get_origin(hint) is tuple
+            parameter = Parameter(
+                help=knob_help(name), show_default=False, group=group, consume_multiple=several or None
+            )
             fields[name] = (name, Annotated[hint | None, parameter], None)
     namespace = {"__module__": __name__}  # otherwise it would pass for a type of the standard library
     return dataclasses.make_dataclass("Knobs", list(fields.values()), frozen=True, kw_only=True, namespace=namespace)
@@ -83,6 +87,7 @@ def demo(
     *,
     out: Out = Path("posecast-demo"),
     minutes: Annotated[float, Parameter(help="Minutes of training.")] = 4.5,
+    frames: Annotated[int, Parameter(help="Frames in each recording.")] = 630,
     size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "32x64",
     seed: Seed = 0,
     look: Annotated[int, Parameter(help="Which dancer.")] = 0,
@@ -99,7 +104,7 @@ def demo(
     from posecast.tables import print_scores
 
     config = build_config(flags={"minutes": minutes, "size": size, "seed": seed})
-    choreography = Choreography(size=parse_size(size), seed=seed, look=look, hidden=hidden)
+    choreography = Choreography(frames=frames, size=parse_size(size), seed=seed, look=look, hidden=hidden)
     display = TrainingDisplay()
     try:
         scores = tell_story(out, config, choreography, say=note, watcher=display)
@@ -169,7 +174,7 @@ def train(
     deterministic: Annotated[bool, Parameter(help="On a GPU: only operators that repeat exactly.")] = False,
     tensorboard: Annotated[bool, Parameter(help="Write OUT/tensorboard too; needs posecast[tensorboard].")] = False,
     force: Force = False,
-    flags: FlatKnobs = NO_KNOBS,
+    flags: FlatKnobs = NO_KNOBS,  # pyright: ignore[reportInvalidTypeForm]
 ) -> None:
     """Train a run. A recipe's knobs are changed by --config, then by flags."""
     from posecast.settings import build_config

@@ -182,8 +182,8 @@ def parse_size(text: Any) -> tuple[int, int]:
     (32, 64)
     """
     parts = text.lower().split("x") if isinstance(text, str) else ()
-    if len(parts) != 2 or not all(part.isdecimal() and 8 <= int(part) <= 4096 for part in parts):
-        raise InputError(f"The size is {text!r}; expected HEIGHTxWIDTH, each from 8 to 4096, such as 32x64.")
+    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
+        raise InputError(f"The size is {text!r}; expected HEIGHTxWIDTH, each from 16 to 4096, such as 32x64.")
     return int(parts[0]), int(parts[1])
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.data.recordings import Recording
@@ -127,19 +126,23 @@ def psnr_db(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
 
 
 def ssim(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
-    """Structural similarity of each frame (Wang et al. 2004), as `SSIM_DEFINITION` says."""
+    """Structural similarity of each frame (Wang et al. 2004), as `SSIM_DEFINITION` says.
+
+    Only windows that lie within the picture count, as in scikit-image.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    values = structural_similarity_index_measure(
+    _, by_pixel = structural_similarity_index_measure(
         as_pictures(predicted),
         as_pictures(truth),
         sigma=1.5,
         kernel_size=11,
         reduction="none",
         data_range=1.0,
+        return_full_image=True,
     )
-    assert isinstance(values, Tensor)
-    return values.double().reshape(-1).numpy()
+    border = 11 // 2
+    return by_pixel[..., border:-border, border:-border].mean((1, 2, 3), dtype=torch.float64).numpy()
 
 
 def evaluate(

@@ -107,17 +107,20 @@ def train(
     SIGTERM, with the state saved; TrainingFailed when losses stay non-finite.
     """
     run = Path(out)
+    accelerator = resolve_device(device)
     check_divisible(config, devices)
-    if resume and (run / RUN_MARKER).exists():
-        check_same(config, read_config(run)[0])
-    else:
-        claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force)
+    seen = footage() if callable(footage) else footage
+    ClipCutter(seen.train, config.training.clip_length, config.networks.pose_window)  # refuses what cannot be cut
     initial = None
     if start_from is not None:
         origin = Path(start_from) / "model.safetensors"
         initial = load_weights(origin)
         fit_weights(Predictor(config), initial, origin)
-    accelerator = resolve_device(device)
+    # Only now, when nothing is left to be wrong, is anything touched.
+    if resume and (run / RUN_MARKER).exists():
+        check_same(config, read_config(run)[0])
+    else:
+        claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
