@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from posecast.checkpoint import load_run, load_state, load_weights, read_config, read_log, states
+from posecast.checkpoint import load_run, load_state, load_weights, read_config, states
 from posecast.config import Config
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
+from posecast.files import read_json_lines
 from posecast.learning import Learner
 from posecast.pace import plan_steps, steps_per_epoch
 from posecast.training import Standing, Status, account, train
@@ -37,7 +38,8 @@ def weights(run: Path) -> bytes:
 
 
 def log_without_times(run: Path) -> list[dict]:
-    return [{k: v for k, v in e.items() if k not in ("seconds", "frames_per_second")} for e in read_log(run)]
+    entries = read_json_lines(run / "log.jsonl")
+    return [{k: v for k, v in e.items() if k not in ("seconds", "frames_per_second")} for e in entries]
 
 
 class StopAfter:
@@ -57,7 +59,7 @@ def test_a_run_folder_is_complete(tiny: Config, tmp_path: Path) -> None:
     assert config == tiny
     assert facts["num_steps"] == 8
     assert facts["source"] == {"path": "squares", "fingerprint": "1"}
-    log = read_log(tmp_path / "run")
+    log = read_json_lines(tmp_path / "run" / "log.jsonl")
     assert [entry["step"] for entry in log] == [2, 4, 6, 8]  # 44 frames: 11 clips, 2 whole batches an epoch
     for entry in log:
         assert entry["distortion"] is not None
@@ -71,7 +73,7 @@ def test_the_kept_weights_are_the_best_by_validation(tiny: Config, tmp_path: Pat
     kept = load_run(tmp_path / "run")
     recording = footage().validation[0]
     found = psnr_db(mean_rollout(kept, recording), recording.frames[1:]).mean()
-    logged = [entry["validation_psnr_db"] for entry in read_log(tmp_path / "run")]
+    logged = [entry["validation_psnr_db"] for entry in read_json_lines(tmp_path / "run" / "log.jsonl")]
     assert found == pytest.approx(max(logged), abs=1e-6)
 
 
@@ -211,6 +213,23 @@ def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
     assert weights(run) == weights(tmp_path / "whole")
     with pytest.raises(InputError, match="2 process"):
         train(config, footage, run, precision="32-true", resume=True)
+
+
+def test_two_processes_share_a_budget_of_minutes(tiny: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
+    train(config, footage, tmp_path / "run", devices=2, precision="32-true")
+    assert read_json_lines(tmp_path / "run" / "log.jsonl")[-1]["step"] == read_config(tmp_path / "run")[1]["num_steps"]
+
+
+def test_a_run_that_saved_nothing_yet_starts_with_the_updates_it_planned(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny, footage(), run, precision="32-true")
+    for path in states(run):
+        path.unlink()
+    before = weights(run)
+    (run / "model.safetensors").unlink()
+    train(tiny, footage(), run, precision="32-true", resume=True)
+    assert weights(run) == before
 
 
 def test_measuring_the_speed_changes_nothing(either: Config, tmp_path: Path) -> None:

@@ -117,18 +117,6 @@ def states(run: Path) -> list[Path]:
     return sorted((run / "state").glob("step-*.pt"))
 
 
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The whole lines of log.jsonl; a last line that was cut off is left out."""
-    path = run / "log.jsonl"
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
-
-
 def write_log(run: Path, entries: list[dict[str, Any]]) -> None:
     """Replace log.jsonl, one object per epoch, atomically."""
     write_text(run / "log.jsonl", "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries))

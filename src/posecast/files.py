@@ -78,6 +78,19 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log, one object each; none where there is no file, and a line cut off ends it."""
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # a run that is still training may be in the middle of its last line
+            break
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
+
+
 def claim_folder(folder: Path, *, marker: str, ours: Collection[str], force: bool) -> None:
     """Make `folder` ready to be filled, or raise InputError.
 

@@ -5,10 +5,12 @@ Knows no model. Next: `training.py`.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import platform
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -69,12 +71,16 @@ def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, to be answered between two updates; a second one is not held back."""
+    """Collect SIGINT and SIGTERM, to be answered between two updates; a second Ctrl-C is not held back."""
     requested: list[int] = []
+    first = math.inf
 
     def note(number: int, frame: FrameType | None) -> None:
-        if requested:
+        nonlocal first
+        # The same request may come at once from the terminal and from the parent process.
+        if number == signal.SIGINT and time.monotonic() - first > 1.0:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         requested.append(number)
 
     with handling(note):
@@ -92,8 +98,8 @@ def forwarding_signals(devices: int) -> Iterator[list[int]]:
     def forward(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         for child in multiprocessing.active_children():
-            if child.pid and number == signal.SIGTERM:  # Ctrl-C reaches the whole group by itself
-                os.kill(child.pid, number)
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
 
     with handling(forward):
         yield caught

@@ -52,17 +52,23 @@ def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tup
     forced = torch.zeros(len(plan.start), length - 1, dtype=torch.bool)
     noise = torch.zeros(*forced.shape, *learner.predictor.latent_shape)
     buffers = {name: buffer.clone() for name, buffer in learner.predictor.named_buffers()}
-    times = []
-    while len(times) < 3 or (sum(times[1:]) < MEASURED_SECONDS and len(times) < 30):
+
+    def seconds_of_one() -> float:
         start = time.monotonic()
         _, terms = learner.observe(cutter.cut(plan), forced=forced, noise=noise, epoch=0)
         learner.fabric.backward(terms.loss)
         terms.loss.item()  # waits for a GPU
-        times.append(time.monotonic() - start)
+        return time.monotonic() - start
+
+    seconds_of_one()  # the first one also allocates and chooses kernels
+    once = seconds_of_one()
+    # All processes must measure as often, since they average gradients with each other.
+    repeats = learner.fabric.broadcast(min(20, max(2, round(MEASURED_SECONDS / once))))
+    times = [seconds_of_one() for _ in range(repeats)]
     learner.optimizer.zero_grad(set_to_none=True)
     for name, buffer in learner.predictor.named_buffers():
         buffer.copy_(buffers[name])
-    return float(np.median(times[1:])), measure_validation(learner, footage)
+    return float(np.median(times)), measure_validation(learner, footage)
 
 
 def measure_validation(learner: Learner, footage: Footage) -> float:

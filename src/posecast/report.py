@@ -6,7 +6,6 @@ Says where each number comes from and computes none of them. Knows no torch. Nex
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from posecast import page
 from posecast.errors import InputError
-from posecast.files import read_json, write_text
+from posecast.files import read_json, read_json_lines, write_text
 from posecast.page import COLOURS, Curve, bar, shown, text
 
 BASELINES = {
@@ -94,22 +93,14 @@ def _is_report(path: Path) -> bool:
 def _read_run(folder: Path, name: str) -> Run:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is not a run folder: it has no config.json; name a folder made by train.")
-    scores_path, log_path = folder / "scores.json", folder / "log.jsonl"
-    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines() if log_path.exists() else ()
+    scores_path = folder / "scores.json"
     return Run(
         name,
         config=read_json(folder / "config.json", "the configuration of a run"),
-        log=[entry for line in lines if isinstance(entry := _whole_line(line), dict)],
+        log=read_json_lines(folder / "log.jsonl"),
         scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
         pictures=[*sorted(folder.glob("samples/*-strip.png")), *sorted(folder.glob("samples/*-side-by-side.webp"))],
     )
-
-
-def _whole_line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:  # a run that is still training may be in the middle of its last line
-        return None
 
 
 def _comparison(runs: Sequence[Run]) -> str:

@@ -30,7 +30,6 @@ from posecast.checkpoint import (
     load_state,
     load_weights,
     read_config,
-    read_log,
     save_state,
     save_weights,
     write_config,
@@ -41,7 +40,7 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.files import claim_folder
+from posecast.files import claim_folder, read_json_lines
 from posecast.learning import VALIDATION, Learner, Update, check_divisible
 from posecast.machine import (
     Precision,
@@ -116,22 +115,31 @@ def train(
         origin = Path(start_from) / "model.safetensors"
         initial = load_weights(origin)
         fit_weights(Predictor(config), initial, origin)
+    arithmetic = resolve_precision(precision, accelerator)
+    num_steps = None
     # Only now, when nothing is left to be wrong, is anything touched.
     if resume and (run / RUN_MARKER).exists():
-        check_same(config, read_config(run)[0])
+        saved, facts = read_config(run)
+        if "machine" not in facts:
+            raise InputError(f"{run} was imported, so there is nothing to resume; start from it with --from.")
+        check_same(config, saved)
+        arithmetic = facts["machine"]["precision"] if precision == "auto" else arithmetic
+        check_same_circumstances(facts, devices, arithmetic, seen)
+        num_steps = facts["num_steps"]
     else:
         claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         strategy="auto" if devices == 1 else "ddp_spawn",
-        precision=resolve_precision(precision, accelerator),
+        precision=arithmetic,
     )
     task = functools.partial(
         _train_here,
         config=config,
         footage=footage,
         run=run,
+        num_steps=num_steps,
         initial=initial,
         deterministic=deterministic,
         watcher=watcher,
@@ -151,32 +159,38 @@ def _train_here(
     config: Config,
     footage: Footage | Callable[[], Footage],
     run: Path,
+    num_steps: int | None,
     initial: dict[str, Tensor] | None,
     deterministic: bool,
     watcher: Watcher | None,
 ) -> None:
-    """What every process does: build, go on or begin, and train to the end."""
+    """What every process does: build, go on or begin, and train to the end. `num_steps` is None for a new run."""
     began = time.monotonic()
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
     seen = footage() if callable(footage) else footage
     cutter = ClipCutter(seen.train, config.training.clip_length, config.networks.pose_window)
     learner = Learner(fabric, config, initial)
     saved = load_state(run)
     if saved is None:
-        standing = Standing(num_steps=plan_steps(learner, cutter, seen, began))
+        standing = Standing(num_steps or plan_steps(learner, cutter, seen, began))
         if fabric.global_rank == 0:
             facts = {"source": seen.facts, "selected_on": seen.selected_on, "num_steps": standing.num_steps}
             write_config(run, config, {**facts, "machine": machine_facts(fabric)})
             write_log(run, [])
     else:
-        check_same_circumstances(read_config(run)[1], fabric, seen)
         learner.load_state(saved)
+        threads = read_config(run)[1].get("machine", {}).get("threads")
+        torch.set_num_threads(int(threads or torch.get_num_threads()))  # another number would round otherwise
         standing = Standing(**saved["standing"])
         if fabric.global_rank == 0:
-            write_log(run, read_log(run)[: standing.epoch])
+            write_log(run, read_json_lines(run / "log.jsonl")[: standing.epoch])
     fabric.barrier()
     with stop_requests() as requested:
         _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requested)
+    if torch.distributed.is_initialized():
+        # A spawned process ends without the interpreter's own clean-up, which would leave gloo's threads behind.
+        torch.distributed.destroy_process_group()
 
 
 def _fit(
@@ -261,7 +275,7 @@ def end_epoch(learner: Learner, footage: Footage, standing: Standing, run: Path)
         if score is not None and score > standing.best_psnr_db:
             standing.best_psnr_db = score
             save_weights(run, learner.smoothed.state_dict())
-        write_log(run, [*read_log(run), entry])
+        write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
     fabric.barrier()
     standing.epoch += 1
     standing.batch = 0
@@ -373,18 +387,21 @@ def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_same_circumstances(facts: dict[str, Any], fabric: Fabric, footage: Footage) -> None:
-    """Raise InputError if the data or the number of processes changed; restore the number of threads."""
-    machine = facts.get("machine", {})
-    if machine.get("processes") != fabric.world_size:
+def check_same_circumstances(facts: dict[str, Any], devices: int, precision: str, footage: Footage) -> None:
+    """Raise InputError if data, processes or arithmetic are not what the run was begun with."""
+    machine = facts["machine"]
+    if machine["processes"] != devices:
         raise InputError(
-            f"This run was begun with {machine.get('processes')} process(es), not {fabric.world_size}; "
+            f"This run was begun with {machine['processes']} process(es), not {devices}; "
             "resume it with the same --devices."
         )
-    before, now = facts.get("source", {}).get("fingerprint"), footage.facts.get("fingerprint")
+    if machine["precision"] != precision:
+        raise InputError(
+            f"This run was begun in {machine['precision']}, not {precision}; leave --precision out to resume it."
+        )
+    before, now = (source.get("fingerprint") for source in (facts.get("source", {}), footage.facts))
     if before != now:
         raise InputError(
             "The data set has changed since this run was begun (its fingerprint differs); "
             "restore it, or begin a new run with --from."
         )
-    torch.set_num_threads(int(machine.get("threads", torch.get_num_threads())))
