@@ -242,11 +242,15 @@ def test_measuring_the_speed_changes_nothing(either: Config, tmp_path: Path) -> 
     minutes = dataclasses.replace(either.budget, steps=None, epochs=None, minutes=0.2)
     learner.config = dataclasses.replace(either, budget=minutes)
     before = {name: value.clone() for name, value in learner.predictor.state_dict().items()}
+    averaged = {name: value.clone() for name, value in learner.averaged.state_dict().items()}
     random_state = torch.get_rng_state()
     assert plan_steps(learner, cutter, footage(), began=0.0) >= 1
     assert torch.equal(torch.get_rng_state(), random_state)
     for name, value in learner.predictor.state_dict().items():
         assert torch.equal(value, before[name]), name
+    for name, value in learner.averaged.state_dict().items():
+        assert torch.equal(value, averaged[name]), name
+    assert not learner.optimizer.state
 
 
 def test_a_run_of_minutes_records_its_updates(tiny: Config, tmp_path: Path) -> None:

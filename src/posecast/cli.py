@@ -179,6 +179,8 @@ def train(
     """Train a run. A recipe's knobs are changed by --config, then by flags."""
     from posecast.settings import build_config
 
+    if tensorboard:
+        require_tensorboard()
     whole = resumed_config(out, recipe, config, given(flags)) if resume else None
     whole = whole or build_config(recipe, config, given(flags))
     if dry_run:
@@ -199,7 +201,6 @@ def train(
     display = TrainingDisplay()
     watchers: tuple[Any, ...] = (display,)
     if tensorboard:
-        require_tensorboard()
         watchers += (TensorBoardWriter(str(out / "tensorboard")),)
     try:
         train_run(

@@ -73,19 +73,30 @@ class Learner:
         )
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(terms.loss)
+        skipped = not self.apply_gradients()
+        loss, mse, nats, distortion = self._mean_over_processes(terms)
+        return Update(loss, mse, nats, distortion, rate, observation.mse.numel(), skipped)
+
+    def apply_gradients(self) -> bool:
+        """Clip, step and average; False, and nothing changed, if a gradient is not finite."""
         norm = self.fabric.clip_gradients(
             self.model,
             self.optimizer,
-            max_norm=training.clip_norm or float("inf"),
+            max_norm=self.config.training.clip_norm or float("inf"),
             error_if_nonfinite=False,
         )
         # Gradients are averaged over processes before this, so every process sees the same norm.
-        skipped = norm is None or not bool(torch.isfinite(norm))
-        if not skipped:
-            self.optimizer.step()
-            self.averaged.update_parameters(self.predictor)
-        loss, mse, nats, distortion = self._mean_over_processes(terms)
-        return Update(loss, mse, nats, distortion, rate, observation.mse.numel(), skipped)
+        if norm is None or not bool(torch.isfinite(norm)):
+            return False
+        self.optimizer.step()
+        self.averaged.update_parameters(self.predictor)
+        return True
+
+    def forget_gradients(self) -> None:
+        """Drop gradients, and all that the optimiser and the average remember of them."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.averaged.n_averaged.zero_()
 
     def observe(
         self, clip: Clip, *, forced: Tensor, noise: Tensor, epoch: int, model: torch.nn.Module | None = None

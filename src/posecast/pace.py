@@ -51,23 +51,27 @@ def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tup
     plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size])))
     forced = torch.zeros(len(plan.start), length - 1, dtype=torch.bool)
     noise = torch.zeros(*forced.shape, *learner.predictor.latent_shape)
-    buffers = {name: buffer.clone() for name, buffer in learner.predictor.named_buffers()}
+    buffers = [*learner.predictor.buffers(), *learner.averaged.buffers()]
+    before = [buffer.clone() for buffer in buffers]
 
     def seconds_of_one() -> float:
         start = time.monotonic()
         _, terms = learner.observe(cutter.cut(plan), forced=forced, noise=noise, epoch=0)
         learner.fabric.backward(terms.loss)
+        learner.apply_gradients()
         terms.loss.item()  # waits for a GPU
         return time.monotonic() - start
 
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.0  # the optimiser works as ever and moves nothing
     seconds_of_one()  # the first one also allocates and chooses kernels
     once = seconds_of_one()
     # All processes must measure as often, since they average gradients with each other.
     repeats = learner.fabric.broadcast(min(20, max(2, round(MEASURED_SECONDS / once))))
     times = [seconds_of_one() for _ in range(repeats)]
-    learner.optimizer.zero_grad(set_to_none=True)
-    for name, buffer in learner.predictor.named_buffers():
-        buffer.copy_(buffers[name])
+    learner.forget_gradients()
+    for buffer, value in zip(buffers, before, strict=True):
+        buffer.copy_(value)
     return float(np.median(times)), measure_validation(learner, footage)
 
 

@@ -6,6 +6,7 @@ Everything here goes to stderr; results go to stdout. Without a terminal, bars a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,10 @@ class TrainingDisplay:
             self._progress.update(
                 self._task,
                 completed=standing.step,
+                loss=f"{sums['loss'] / used:.5f}",
                 distortion=f"{sums['distortion_nats'] / used:,.0f}",
                 rate=f"{sums['rate_nats'] / used:.1f}",
+                best="" if standing.best_psnr_db == -math.inf else f" · val {standing.best_psnr_db:.2f} dB",
                 speed=f"{sums['predictions'] / max(sums['seconds'], 1e-9):.0f}",
                 skipped=f" · {standing.skipped} updates skipped" if standing.skipped else "",
             )
@@ -71,15 +74,16 @@ class TrainingDisplay:
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("updates · distortion {task.fields[distortion]} + rate {task.fields[rate]} nats"),
-            TextColumn("· {task.fields[speed]} frames/s{task.fields[skipped]}"),
+            TextColumn(
+                "loss {task.fields[loss]} · distortion {task.fields[distortion]} + rate {task.fields[rate]} nats"
+            ),
+            TextColumn("{task.fields[speed]} frames/s{task.fields[best]}{task.fields[skipped]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._progress.add_task(
-            "training", total=num_steps, completed=step, distortion="-", rate="-", speed="-", skipped=""
-        )
+        blank = dict.fromkeys(("loss", "distortion", "rate", "speed", "best", "skipped"), "")
+        self._task = self._progress.add_task("training", total=num_steps, completed=step, **blank)
         self._progress.start()
 
     def _tell(self, entry: dict[str, Any], best_psnr_db: float) -> None:

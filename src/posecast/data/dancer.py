@@ -19,7 +19,7 @@ from posecast.errors import InputError
 FACTORS = ("brightness", "warmth", "breeze", "swing")
 """Relative brightness; the ratio of red to blue less 1; where the scarf is blown to and its angle now, in radians."""
 
-LIGHT_DEVIATION, LIGHT_MEMORY = 0.027, 150.0
+LIGHT_DEVIATION, LIGHT_MEMORY = 0.026, 150.0
 BREEZE_DEVIATION, BREEZE_MEMORY = 0.10, 90.0
 SWAY_DEVIATION, SWAY_PERIOD, SWAY_DAMPING = 0.08, 26.0, 0.12
 """Standard deviations; memories and period in frames; the scarf is a damped oscillator about the breeze."""
