@@ -14,7 +14,7 @@ test: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The mark of a finished installation: made last, so an interrupted one is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
