@@ -153,7 +153,19 @@ def train(
             raise
 
 
-def _train_here(
+def _train_here(fabric: Fabric, **given: Any) -> None:
+    """What every process does: train, then leave the group of processes in good order."""
+    try:
+        _build_and_fit(fabric, **given)
+    finally:
+        if torch.distributed.is_initialized():
+            # gloo's threads may still hold tensors of the last exchange and need the interpreter's lock to drop
+            # them. Whoever takes the group apart holds that lock and joins those threads, so let them finish first.
+            time.sleep(0.3)
+            torch.distributed.destroy_process_group()
+
+
+def _build_and_fit(
     fabric: Fabric,
     *,
     config: Config,
@@ -164,7 +176,7 @@ def _train_here(
     deterministic: bool,
     watcher: Watcher | None,
 ) -> None:
-    """What every process does: build, go on or begin, and train to the end. `num_steps` is None for a new run."""
+    """Build, go on or begin, and train to the end. `num_steps` is None for a new run."""
     began = time.monotonic()
     if deterministic:
         torch.use_deterministic_algorithms(True)
@@ -188,9 +200,6 @@ def _train_here(
     fabric.barrier()
     with stop_requests() as requested:
         _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requested)
-    if torch.distributed.is_initialized():
-        # A spawned process ends without the interpreter's own clean-up, which would leave gloo's threads behind.
-        torch.distributed.destroy_process_group()
 
 
 def _fit(
