@@ -15,10 +15,10 @@ errors files config settings schedules media
 data/recordings data/capsules data/poses data/body data/choreography data/figure data/dancer
 data/course data/checking data/packed data/synthetic data/clips
 model/elbo model/lab4 model/anchored model/predictor
-checkpoint rollout evaluation
-learning machine pace training
+checkpoint rollout metrics evaluation
+learning machine pace standing validation resuming training
 page report scoring generation submission lab4_import
-progress tables demo cli __main__
+progress tables demo flags cli __main__
 """.split()
 
 # posecast/__init__.py is the front door: it names the version, and loads everything else only when asked.

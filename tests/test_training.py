@@ -20,7 +20,8 @@ from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.learning import Learner
 from posecast.pace import plan_steps, steps_per_epoch
-from posecast.training import Standing, Status, account, train
+from posecast.standing import Standing, Status, account
+from posecast.training import train
 
 from .conftest import moving_square
 
@@ -84,7 +85,7 @@ def test_the_same_command_gives_the_same_bytes(either: Config, tmp_path: Path) -
     assert log_without_times(tmp_path / "a") == log_without_times(tmp_path / "b")
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 5])
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 7])
 def test_resumed_equals_uninterrupted(either: Config, tmp_path: Path, stop_at: int) -> None:
     config = dataclasses.replace(either, budget=dataclasses.replace(either.budget, epochs=None, steps=7, minutes=None))
     train(config, footage(), tmp_path / "whole", precision="32-true")
@@ -289,7 +290,7 @@ def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(
     def broken(*_: object) -> np.ndarray:
         raise InputError("Frame 2 of the rollout is not finite")
 
-    monkeypatch.setattr("posecast.training.mean_rollout", broken)
+    monkeypatch.setattr("posecast.validation.mean_rollout", broken)
     monkeypatch.setattr("posecast.pace.mean_rollout", lambda *_: None)
     train(tiny, footage(), tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()

@@ -16,7 +16,8 @@ from posecast.evaluation import Scores
 from posecast.files import claim_folder, write_json
 from posecast.report import write_report
 from posecast.scoring import score_run
-from posecast.training import Watcher, train
+from posecast.standing import Watcher
+from posecast.training import train
 
 MARKER = "demo.json"
 WRITTEN = (MARKER, "data", "run", "report.html")

@@ -12,25 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
+from posecast.metrics import PSNR_DEFINITION, SSIM_DEFINITION, Pixels, baselines, psnr_db, ssim
 from posecast.model.predictor import Predictor
 from posecast.rollout import predict, rollout
 
-PSNR_DEFINITION = (
-    "10*log10(1/MSE) dB per frame; frames rounded to 8 bits, MSE over colour and pixels, not under "
-    "1/(12*255^2); frame 1 (given) left out; mean over frames, then over sequences"
-)
-SSIM_DEFINITION = "Gaussian window 11, sigma 1.5, range 1, mean over colour"
 RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
-SMALLEST_MSE = 1.0 / (12.0 * 255.0**2)
-"""The mean squared error of rounding to 8 bits: no prediction can be told to be better."""
 DRIFT_FRAMES = 100
-
-Pixels = UInt8[np.ndarray, "N H W 3"]
 
 
 @dataclass(frozen=True)
@@ -116,33 +108,6 @@ class Scores:
             },
             "baselines": self.baselines,
         }
-
-
-def psnr_db(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
-    """PSNR of each frame in dB, as `PSNR_DEFINITION` says."""
-    difference = predicted.astype(np.float32) - truth.astype(np.float32)
-    mse = np.square(difference / 255.0).mean(axis=(1, 2, 3), dtype=np.float64)
-    return -10.0 * np.log10(np.maximum(mse, SMALLEST_MSE))
-
-
-def ssim(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
-    """Structural similarity of each frame (Wang et al. 2004), as `SSIM_DEFINITION` says.
-
-    Only windows that lie within the picture count, as in scikit-image.
-    """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    _, by_pixel = structural_similarity_index_measure(
-        as_pictures(predicted),
-        as_pictures(truth),
-        sigma=1.5,
-        kernel_size=11,
-        reduction="none",
-        data_range=1.0,
-        return_full_image=True,
-    )
-    border = 11 // 2
-    return by_pixel[..., border:-border, border:-border].mean((1, 2, 3), dtype=torch.float64).numpy()
 
 
 def evaluate(
@@ -270,48 +235,6 @@ def reconstruction_psnr_db(predictor: Predictor, recording: Recording) -> float:
 
         psnrs.append(psnr_db(as_pixels(frame), recording.frames[t : t + 1])[0])
     return float(np.mean(psnrs))
-
-
-def baselines(recordings: Sequence[Recording], training: Sequence[Recording] | None) -> dict[str, float | None]:
-    """Mean PSNR of three predictions that need no model: what a score must be held against."""
-    known = [one for one in training or () if recordings and one.size == recordings[0].size]
-    mean_frame = nearest = None
-    if known:
-        average = mean_training_frame(known)
-        mean_frame = mean_psnr(recordings, lambda r: np.broadcast_to(average, r.frames[1:].shape))
-        nearest = mean_psnr(recordings, lambda r: nearest_pose_frames(r.poses[1:], known))
-    return {
-        "copy_first_frame": mean_psnr(recordings, lambda r: np.broadcast_to(r.frames[0], r.frames[1:].shape)),
-        "mean_frame": mean_frame,
-        "nearest_pose": nearest,
-    }
-
-
-def mean_psnr(recordings: Sequence[Recording], prediction: Callable[[Recording], Pixels]) -> float:
-    return float(np.mean([psnr_db(prediction(one), one.frames[1:]).mean() for one in recordings]))
-
-
-def mean_training_frame(training: Sequence[Recording]) -> UInt8[np.ndarray, "H W 3"]:
-    total = sum(one.frames.sum(axis=0, dtype=np.int64) for one in training)
-    return np.rint(total / sum(len(one) for one in training)).astype(np.uint8)
-
-
-def nearest_pose_frames(poses: Pixels, training: Sequence[Recording]) -> Pixels:
-    """For each pose map the frame of the training pose map with the smallest mean squared difference."""
-    wanted = poses.reshape(len(poses), -1).astype(np.float32)
-    best_distance = np.full(len(poses), np.inf, np.float32)
-    found = np.empty_like(poses)
-    for recording in training:
-        for start in range(0, len(recording), 512):  # bounded memory, however long the recording
-            stored = recording.poses[start : start + 512].reshape(-1, wanted.shape[1]).astype(np.float32)
-            # |a - b|^2 less |a|^2, which is the same for every b
-            distance = np.square(stored).sum(1) - 2.0 * wanted @ stored.T
-            nearest = distance.argmin(1)
-            value = distance[np.arange(len(poses)), nearest]
-            better = value < best_distance
-            best_distance[better] = value[better]
-            found[better] = recording.frames[start + nearest[better]]
-    return found
 
 
 def check_scorable(recordings: Sequence[Recording], split: str, size: tuple[int, int]) -> None:

@@ -26,8 +26,13 @@ def test_the_same_arguments_give_the_same_bytes_and_a_shorter_dance_is_a_beginni
 def test_seeds_change_the_choreography_but_not_the_dancer() -> None:
     one, other = dance(200, seed=1, hidden=0), dance(200, seed=2, hidden=0)
     assert np.abs(one.points - other.points).max() > 5
-    # Every dance begins with the same stance: the same dancer in the same room, pixel by pixel.
-    np.testing.assert_array_equal(one.recording.frames[0], other.recording.frames[0])
+    # Every dance begins with nearly the same stance, somewhere: one stature, in one room, in one set of clothes.
+    statures = [np.ptp(d.points[0, :, 1]) for d in (one, other)]
+    assert abs(statures[0] - statures[1]) < 0.5
+    rooms = [np.median(d.recording.frames, axis=0) for d in (one, other)]
+    assert np.median(np.abs(rooms[0] - rooms[1])) == 0  # but for where they mostly stood
+    darkest = [d.recording.frames[0].min(axis=(0, 1)).astype(int) for d in (one, other)]  # hair and shoes
+    assert np.abs(darkest[0] - darkest[1]).max() < 25
 
 
 def test_looks_change_the_dancer_but_not_the_choreography() -> None:

@@ -39,11 +39,12 @@ class _Score:
 def choreograph(num_frames: int, rng: np.random.Generator, half_width: float, build: Build) -> np.ndarray:
     """Joints `[num_frames, J, 3]` of a dance in a picture whose edges lie at x = -half_width and half_width.
 
-    Every choreography begins standing, facing the camera, and goes through the whole repertoire in a new order
-    before it repeats a move, so that two dances differ in order, tempo and size, and little in what they show.
+    Every choreography begins with a short stand somewhere, facing the camera as for a photo, and goes through the
+    whole repertoire in a new order before it repeats a move, so that two dances differ in order, tempo and size,
+    and little in what they show.
     """
-    score = _Score(rng, half_width)
-    score.add(_stand(np.zeros(24), 1.0), 24)
+    score = _Score(rng, half_width, x=rng.uniform(-0.6, 0.6) * half_width)
+    score.add(_stand(np.zeros(8), 1.0), 8)
     while score.num_frames < num_frames + _SOFTNESS:
         for name in rng.permutation([*MOVES, "walk", "walk", "leave"]):
             _add_move(score, str(name))

@@ -1,0 +1,59 @@
+"""Every knob of every recipe as a flag of the command line, made from the declarations in `config.py`.
+
+Knows no command. Next: `cli.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from posecast.config import RECIPES, SECTIONS, Config, knobs
+
+
+def knob_help(name: str) -> str:
+    """The sentence of a knob, its default, and other recipes' defaults where they differ."""
+    sentence, defaults = "", {}
+    for recipe, config in RECIPES.items():
+        for owner in (config, *(getattr(config, section) for section in SECTIONS)):
+            found = {entry: field for entry, _, field in knobs(type(owner))}
+            if name in found:
+                sentence = found[name].metadata["sentence"]
+                defaults[recipe] = plain(getattr(owner, name))
+    distinct = set(defaults.values())
+    values = [next(iter(distinct))] if len(distinct) == 1 and len(defaults) == len(RECIPES) else None
+    shown = values or [f"{recipe}: {value}" for recipe, value in defaults.items()]
+    return f"{sentence} [default: {'; '.join(shown)}]"
+
+
+def plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def knobs_class() -> type:
+    """A dataclass with every knob of every recipe, None where the flag was not given."""
+    fields: dict[str, Any] = {}
+    sections = {type(getattr(config, section)) for config in RECIPES.values() for section in SECTIONS}
+    for section in (Config, *sorted(sections, key=lambda kind: kind.__name__)):
+        for name, hint, _ in knobs(section):
+            group = Group(section.__name__ if section is not Config else "Run", sort_key=1)
+            several = typing.get_origin(hint) is tuple
+            parameter = Parameter(
+                help=knob_help(name), show_default=False, group=group, consume_multiple=several or None
+            )
+            fields[name] = (name, Annotated[hint | None, parameter], None)
+    namespace = {"__module__": __name__}  # otherwise it would pass for a type of the standard library
+    return dataclasses.make_dataclass("Knobs", list(fields.values()), frozen=True, kw_only=True, namespace=namespace)
+
+
+Knobs: Any = knobs_class()
+FlatKnobs: Any = Annotated[Knobs, Parameter(name="*")]
+NO_KNOBS = Knobs()
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """The knobs that were given on the command line."""
+    return {name: value for name, value in vars(flags).items() if value is not None}

@@ -1,0 +1,98 @@
+"""How far training has come: counters, an epoch's sums, and the part of its log line that they give.
+
+In: updates. Out: what is saved with every state and told to watchers. Next: `training.py`, which keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from posecast.errors import TrainingFailed
+from posecast.learning import Learner, Update
+
+MOST_SKIPPED_IN_A_ROW = 20
+
+
+@dataclass
+class Standing:
+    """How far training has come; saved with every state."""
+
+    num_steps: int
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    best_psnr_db: float = -math.inf
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sums over the updates of the current epoch, and `seconds` spent on them."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a watcher of the training is told after every update, and after every epoch."""
+
+    standing: Standing
+    update: Update | None
+    entry: dict[str, Any] | None
+    """The epoch's line of log.jsonl, when an epoch has just ended."""
+
+
+Watcher = Callable[[Status], None]
+
+
+def account(standing: Standing, update: Update, seconds: float) -> None:
+    """Add an update to the epoch's sums. Raises TrainingFailed if skipping has become a habit."""
+    standing.step += 1
+    standing.batch += 1
+    sums = standing.sums
+    for name, value in (
+        ("updates", 1.0),
+        ("seconds", seconds),
+        ("predictions", float(update.num_predictions)),
+        ("skipped", float(update.skipped)),
+    ):
+        sums[name] = sums.get(name, 0.0) + value
+    if update.skipped:
+        standing.skipped += 1
+        standing.skipped_in_a_row += 1
+        if standing.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise TrainingFailed(
+                f"The loss or its gradient was not finite in {MOST_SKIPPED_IN_A_ROW} updates in a row; training "
+                "stopped at update {standing.step}. Lower --learning-rate or --clip-norm, or look at the data."
+            )
+        return
+    standing.skipped_in_a_row = 0
+    for name in ("loss", "mse", "rate_nats", "distortion_nats"):
+        sums[name] = sums.get(name, 0.0) + getattr(update, name)
+    sums["learning_rate"] = update.learning_rate
+
+
+def training_entry(learner: Learner, standing: Standing) -> dict[str, Any]:
+    """The part of an epoch's log line that the updates give."""
+    sums = standing.sums
+    used = sums["updates"] - sums["skipped"]
+    processes = learner.fabric.world_size
+    means = {
+        name: sums.get(key, 0.0) / used if used else None
+        for name, key in (
+            ("loss", "loss"),
+            ("mse", "mse"),
+            ("rate", "rate_nats"),
+            ("distortion", "distortion_nats"),
+        )
+    }
+    return {
+        "epoch": standing.epoch,
+        "step": standing.step,
+        **means,
+        "kl_weight": learner.kl_weight(standing.epoch),
+        "teacher_forcing_rate": learner.teacher_forcing_rate(standing.epoch),
+        "learning_rate": sums.get("learning_rate"),
+        "skipped_updates": int(sums["skipped"]),
+        "frames_per_second": processes * sums["predictions"] / max(sums["seconds"], 1e-9),
+        "seconds": sums["seconds"],
+    }

@@ -1,0 +1,68 @@
+"""Validation while training: a true rollout, and the bound on clips of recordings not trained on.
+
+In: a learner and footage. Out: the validation part of an epoch's log line. Next: `training.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.recordings import Footage
+from posecast.errors import InputError
+from posecast.evaluation import mean_rollout, psnr_db
+from posecast.learning import VALIDATION, Learner
+from posecast.model.predictor import seeded
+
+NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
+    ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")
+)
+
+
+def validated(learner: Learner, footage: Footage, epoch: int) -> dict[str, Any]:
+    """PSNR of a true rollout by the prior's mean; and the bound on clips, own predictions fed back.
+
+    A rollout that is not finite is logged as None and never kept as the best.
+    """
+    try:
+        psnrs = [psnr_db(mean_rollout(learner.smoothed, one), one.frames[1:]).mean() for one in footage.validation]
+        score = float(np.mean(psnrs))
+    except InputError:
+        score = None
+    loss, rate, distortion = validation_bound(learner, footage, epoch)
+    return {
+        "validation_loss": loss,
+        "validation_rate": rate,
+        "validation_distortion": distortion,
+        "validation_psnr_db": score,
+    }
+
+
+@torch.inference_mode()
+def validation_bound(learner: Learner, footage: Footage, epoch: int) -> tuple[float | None, ...]:
+    """Loss, rate and distortion over consecutive clips, anchored on their recording's first frame."""
+    training = learner.config.training
+    longest = max(len(one) for one in footage.validation)
+    length = min(training.clip_length, longest)
+    cutter = ClipCutter(footage.validation, length, learner.predictor.pose_window)
+    rows = [
+        (index, start)
+        for index, one in enumerate(footage.validation)
+        for start in range(0, len(one) - length + 1, length)
+    ]
+    generator = seeded(VALIDATION, learner.config.seed)
+    terms = []
+    for first in range(0, len(rows), training.batch_size):
+        index, start = np.array(rows[first : first + training.batch_size]).T
+        shape = (len(index), length - 1)
+        noise = torch.randn(*shape, *learner.predictor.latent_shape, generator=generator)
+        forced = torch.zeros(shape, dtype=torch.bool)
+        clip = cutter.cut(ClipPlan(index, start, np.zeros_like(start)))
+        _, bound = learner.observe(clip, forced=forced, noise=noise, epoch=epoch, model=learner.smoothed)
+        terms.append([bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()])
+    means = np.mean(terms, axis=0).tolist()
+    return tuple(value if math.isfinite(value) else None for value in means)
