@@ -15,10 +15,12 @@ errors files config settings schedules media
 data/recordings data/capsules data/poses data/body data/choreography data/figure data/dancer
 data/course data/checking data/packed data/synthetic data/clips
 model/elbo model/lab4 model/anchored model/predictor
-checkpoint rollout metrics evaluation
+checkpoint lab4_checkpoints rollout metrics evaluation
 learning machine pace standing validation resuming training
-page report scoring generation submission lab4_import
-progress tables demo flags cli __main__
+page report scoring generation submission
+progress tables demo flags
+commands/options commands/footage commands/learning commands/judging commands/course
+cli __main__
 """.split()
 
 # posecast/__init__.py is the front door: it names the version, and loads everything else only when asked.

@@ -279,9 +279,9 @@ def test_epochs_are_whole_batches(tiny: Config) -> None:
     from posecast.data.clips import ClipCutter
 
     cutter = ClipCutter(footage().train, 4, 0)
-    assert steps_per_epoch(tiny, cutter) == 2
+    assert steps_per_epoch(tiny, cutter, 0) == 2
     many = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clips_per_epoch=40))
-    assert steps_per_epoch(many, cutter) == 10
+    assert steps_per_epoch(many, cutter, 0) == 10
 
 
 def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(

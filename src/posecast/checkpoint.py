@@ -30,6 +30,7 @@ RUN_FILES = (
     "config.json",
     "log.jsonl",
     "model.safetensors",
+    "epochs",
     "state",
     "scores.json",
     "samples",
@@ -53,10 +54,10 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
     return from_dict(content), content
 
 
-def save_weights(run: Path, weights: Mapping[str, Tensor]) -> None:
-    """model.safetensors, atomically; the same weights give the same bytes."""
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """A safetensors file, atomically; the same weights give the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with replacing(run / WEIGHTS) as temporary:
+    with replacing(path) as temporary:
         save_file(tensors, temporary)
 
 

@@ -108,6 +108,13 @@ class Training:
     ema_decay: float = knob(
         0.999, "Share of the averaged weights kept at each update; 0: no averaging.", least=0.0, most=0.999999
     )
+    training_share: float = knob(
+        1.0, "Share of the training frames that is used, counted from the first.", least=1e-6, most=1.0
+    )
+    fast_epochs: int = knob(0, "The first so many epochs are fast: they see a share of the clips.", least=0, most=10**9)
+    fast_share: float = knob(
+        0.4, "Share of the training frames seen in fast epochs, from the first.", least=1e-6, most=1.0
+    )
     teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
     teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
     teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)
@@ -116,6 +123,18 @@ class Training:
     )
     validate_every: int = knob(
         5, "Epochs from one validation to the next; the last epoch always has one.", least=1, most=10**9
+    )
+    validation_frames: int = knob(
+        0, "Frames at the start of each validation recording that validation sees; 0: all.", least=0, most=10**9
+    )
+    show_every: int = knob(
+        0,
+        "Epochs from one picture of the validation rollout (RUN/samples/epochs) to the next; 0: none.",
+        least=0,
+        most=10**9,
+    )
+    keep_every: int = knob(
+        0, "Epochs from one kept set of weights (RUN/epochs) to the next; 0: only the best.", least=0, most=10**9
     )
     save_every_seconds: float = knob(60.0, "Seconds from one saved state to the next.", least=0.0, most=1e9)
 

@@ -269,6 +269,17 @@ def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], *, every: int = 1, s
     return _grid(cells, tops=[str(1 + k) for k in shown], lefts=list(rows), scale=scale)
 
 
+def rollout_strip(truth: np.ndarray, poses: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Ten instants of a rollout below the truth and the poses; `predicted` is frames 2..T, the first was given."""
+    rows = {"pose": list(poses), "truth": list(truth), "predicted": [truth[0], *predicted]}
+    return contact_sheet(rows, every=max(1, -(-len(truth) // 10)), scale=display_scale(truth))
+
+
+def display_scale(frames: np.ndarray) -> int:
+    """How many times to enlarge small pictures for the eye."""
+    return max(1, 96 // frames.shape[1])
+
+
 def _grid(cells: list[list[np.ndarray]], tops: list[str], lefts: list[str], scale: int) -> np.ndarray:
     size_px = max(12, 4 * scale)
     font, line = ImageFont.load_default(size_px), size_px * 3 // 2

@@ -19,24 +19,33 @@ from posecast.learning import Learner
 MEASURED_SECONDS = 3.0
 
 
-def steps_per_epoch(config: Config, cutter: ClipCutter) -> int:
-    """Updates in an epoch: whole batches only, at least one."""
+def steps_per_epoch(config: Config, cutter: ClipCutter, epoch: int) -> int:
+    """Updates in an epoch: whole batches only, at least one. Fast epochs have their share of them."""
     training = config.training
     clips = training.clips_per_epoch or cutter.num_frames // training.clip_length
+    if epoch < training.fast_epochs:
+        clips = int(clips * training.fast_share)
     return max(1, clips // training.batch_size)
+
+
+def steps_of_epochs(config: Config, cutter: ClipCutter, epochs: int) -> int:
+    """Updates in the first so many epochs."""
+    fast = min(epochs, config.training.fast_epochs)
+    ordinary = steps_per_epoch(config, cutter, config.training.fast_epochs)
+    return fast * steps_per_epoch(config, cutter, 0) + (epochs - fast) * ordinary
 
 
 def plan_steps(learner: Learner, cutter: ClipCutter, footage: Footage, began: float) -> int:
     """The number of updates that the budget buys. Minutes are turned into updates by measuring the speed."""
     budget = learner.config.budget
-    per_epoch = steps_per_epoch(learner.config, cutter)
     if budget.steps is not None:
         return budget.steps
     if budget.epochs is not None:
-        return budget.epochs * per_epoch
+        return steps_of_epochs(learner.config, cutter, budget.epochs)
     assert budget.minutes is not None
     step_seconds, validation_seconds = measure_speed(learner, cutter, footage)
     left = 60.0 * budget.minutes - (time.monotonic() - began)
+    per_epoch = steps_per_epoch(learner.config, cutter, learner.config.training.fast_epochs)
     # The last epoch is always validated, so one validation is due however short the run.
     per_update = step_seconds + validation_seconds / (per_epoch * learner.config.training.validate_every)
     planned = max(1, int((left - validation_seconds) / per_update))

@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from posecast.checkpoint import load_run, read_config
-from posecast.config import parse_size
+from posecast.config import Config, parse_size
 from posecast.data.packed import load_recordings
-from posecast.data.recordings import Recording
+from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
 from posecast.evaluation import Scores, check_scorable, evaluate, mean_rollout
 from posecast.files import write_json
-from posecast.media import contact_sheet, open_writer, side_by_side, write_png
+from posecast.media import display_scale, open_writer, rollout_strip, side_by_side, write_png
 from posecast.model.predictor import Predictor
 
-STRIP_FRAMES = 10
 SIDE_BY_SIDE_FRAMES = 630
 """The moving side-by-side shows at most this many frames: it is embedded in a page."""
 
@@ -47,7 +46,7 @@ def score_run(
     scores = evaluate(
         predictor,
         recordings,
-        training=training_recordings(facts, size),
+        training=training_recordings(config, facts),
         futures=futures,
         seed=seed,
         split=split,
@@ -59,13 +58,14 @@ def score_run(
     return scores
 
 
-def training_recordings(facts: dict, size: tuple[int, int]) -> list[Recording] | None:
+def training_recordings(config: Config, facts: dict) -> list[Recording] | None:
     """The run's own training recordings, for the baselines; None when they are gone or have changed."""
-    source = facts.get("source") or {}
+    source, size = facts.get("source") or {}, parse_size(config.size)
     if not isinstance(source.get("path"), str):
         return None
     try:
-        return load_recordings(Path(source["path"]), "train", size)
+        recordings = load_recordings(Path(source["path"]), "train", size)
+        return first_share(recordings, config.training.training_share)
     except InputError:
         return None
 
@@ -73,16 +73,10 @@ def training_recordings(facts: dict, size: tuple[int, int]) -> list[Recording] |
 def write_samples(folder: Path, split: str, predictor: Predictor, recording: Recording) -> None:
     """A strip and a moving side-by-side of the first recording: pose, truth, the prior's mean."""
     truth, poses = recording.frames, recording.poses
-    predicted = np.concatenate([truth[:1], mean_rollout(predictor, recording)])
-    every = max(1, -(-len(truth) // STRIP_FRAMES))
-    rows = {"pose": list(poses), "truth": list(truth), "predicted": list(predicted)}
-    write_png(folder / f"{split}-strip.png", contact_sheet(rows, every=every, scale=display_scale(truth)))
+    rolled_out = mean_rollout(predictor, recording)
+    write_png(folder / f"{split}-strip.png", rollout_strip(truth, poses, rolled_out))
+    rows = {"pose": poses, "truth": truth, "predicted": np.concatenate([truth[:1], rolled_out])}
     with open_writer(folder / f"{split}-side-by-side.webp", fps=25) as video:
         for number in range(min(len(truth), SIDE_BY_SIDE_FRAMES)):
             columns = {name: row[number] for name, row in rows.items()}
             video.write(side_by_side(columns, number + 1, scale=display_scale(truth)))
-
-
-def display_scale(frames: np.ndarray) -> int:
-    """How many times to enlarge small pictures for the eye."""
-    return max(1, 96 // frames.shape[1])

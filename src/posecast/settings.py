@@ -123,6 +123,8 @@ def check_whole(config: Config) -> None:
             f"The size is {config.size}, but with these networks both sides must be multiples of {stride}; "
             "change --size, --widths or --patch."
         )
+    if config.training.validation_frames == 1:
+        raise InputError("validation_frames is 1; expected 0 (all), or at least 2: one is given, one predicted.")
     if isinstance(config.networks, Anchored) and any(width % 8 for width in config.networks.widths):
         raise InputError(f"The widths are {config.networks.widths}; each must be a multiple of 8.")
 

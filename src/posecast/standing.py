@@ -62,7 +62,7 @@ def account(standing: Standing, update: Update, seconds: float) -> None:
         if standing.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
             raise TrainingFailed(
                 f"The loss or its gradient was not finite in {MOST_SKIPPED_IN_A_ROW} updates in a row; training "
-                "stopped at update {standing.step}. Lower --learning-rate or --clip-norm, or look at the data."
+                f"stopped at update {standing.step}. Lower --learning-rate or --clip-norm, or look at the data."
             )
         return
     standing.skipped_in_a_row = 0

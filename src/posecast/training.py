@@ -23,9 +23,8 @@ from torch import Tensor
 from posecast.checkpoint import (
     RUN_FILES,
     RUN_MARKER,
-    fit_weights,
+    WEIGHTS,
     load_state,
-    load_weights,
     read_config,
     save_state,
     save_weights,
@@ -37,6 +36,7 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining
 from posecast.files import claim_folder, read_json_lines
+from posecast.lab4_checkpoints import initial_weights
 from posecast.learning import Learner, check_divisible
 from posecast.machine import (
     Precision,
@@ -77,13 +77,9 @@ def train(
     run = Path(out)
     accelerator = resolve_device(device)
     check_divisible(config, devices)
-    seen = footage() if callable(footage) else footage
-    ClipCutter(seen.train, config.training.clip_length, config.networks.pose_window)  # refuses what cannot be cut
-    initial = None
-    if start_from is not None:
-        origin = Path(start_from) / "model.safetensors"
-        initial = load_weights(origin)
-        fit_weights(Predictor(config), initial, origin)
+    seen = footage_seen(config, footage)
+    build_cutter(config, seen).first(config.training.fast_share if config.training.fast_epochs else 1.0)
+    initial = initial_weights(Path(start_from), Predictor(config)) if start_from is not None else None
     arithmetic = resolve_precision(precision, accelerator)
     num_steps = None
     # Only now, when nothing is left to be wrong, is anything touched.
@@ -149,8 +145,8 @@ def _build_and_fit(
     began = time.monotonic()
     if deterministic:
         torch.use_deterministic_algorithms(True)
-    seen = footage() if callable(footage) else footage
-    cutter = ClipCutter(seen.train, config.training.clip_length, config.networks.pose_window)
+    seen = footage_seen(config, footage)
+    cutter = build_cutter(config, seen)
     learner = Learner(fabric, config, initial)
     saved = load_state(run)
     if saved is None:
@@ -169,6 +165,17 @@ def _build_and_fit(
     fabric.barrier()
     with stop_requests() as requested:
         _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requested)
+
+
+def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Footage:
+    """The footage as far as the configuration lets a run see it."""
+    whole = footage() if callable(footage) else footage
+    return whole.limited(config.training.training_share, config.training.validation_frames)
+
+
+def build_cutter(config: Config, footage: Footage) -> ClipCutter:
+    """Cuts training clips; raises InputError where there is nothing to cut."""
+    return ClipCutter(footage.train, config.training.clip_length, config.networks.pose_window)
 
 
 def _fit(
@@ -208,7 +215,9 @@ def _fit(
 def remaining_plans(config: Config, cutter: ClipCutter, standing: Standing) -> Iterator[ClipPlan]:
     """The batches of the current epoch that are still to come, within the number of updates."""
     training = config.training
-    per_epoch = steps_per_epoch(config, cutter)
+    per_epoch = steps_per_epoch(config, cutter, standing.epoch)
+    if standing.epoch < training.fast_epochs:
+        cutter = cutter.first(training.fast_share)  # the same recordings, cut short: plans fit both
     plans = cutter.epoch(per_epoch * training.batch_size, training.batch_size, config.seed, standing.epoch)
     left = standing.num_steps - standing.step
     return islice(plans, standing.batch, min(per_epoch, standing.batch + left))
@@ -216,22 +225,31 @@ def remaining_plans(config: Config, cutter: ClipCutter, standing: Standing) -> I
 
 def end_epoch(learner: Learner, footage: Footage, standing: Standing, run: Path) -> dict[str, Any]:
     """Log the epoch, validate if it is time, keep the best weights, and begin the next epoch."""
-    config, fabric = learner.config, learner.fabric
+    training, fabric = learner.config.training, learner.fabric
+    shown, kept = (is_due(standing.epoch, every) for every in (training.show_every, training.keep_every))
     last = standing.step >= standing.num_steps
-    due = last or (standing.epoch + 1) % config.training.validate_every == 0
+    due = last or shown or is_due(standing.epoch, training.validate_every)
     entry = training_entry(learner, standing)
     if fabric.global_rank == 0:
-        entry |= validated(learner, footage, standing.epoch) if due else NOT_VALIDATED
+        picture = run / "samples" / "epochs" / f"epoch-{standing.epoch + 1:04d}.png" if shown else None
+        entry |= validated(learner, footage, standing.epoch, picture) if due else NOT_VALIDATED
         score = entry["validation_psnr_db"]
         if score is not None and score > standing.best_psnr_db:
             standing.best_psnr_db = score
-            save_weights(run, learner.smoothed.state_dict())
+            save_weights(run / WEIGHTS, learner.smoothed.state_dict())
+        if kept:
+            save_weights(run / "epochs" / f"epoch-{standing.epoch + 1:04d}.safetensors", learner.smoothed.state_dict())
         write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
     fabric.barrier()
     standing.epoch += 1
     standing.batch = 0
     standing.sums = {}
     return entry
+
+
+def is_due(epoch: int, every: int) -> bool:
+    """Whether an epoch (from 0) ends a round of so many; never where `every` is 0."""
+    return every > 0 and (epoch + 1) % every == 0
 
 
 def save(learner: Learner, standing: Standing, run: Path) -> None:

@@ -6,6 +6,7 @@ In: a learner and footage. Out: the validation part of an epoch's log line. Next
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import VALIDATION, Learner
+from posecast.media import rollout_strip, write_png
 from posecast.model.predictor import seeded
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
@@ -23,14 +25,19 @@ NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
 )
 
 
-def validated(learner: Learner, footage: Footage, epoch: int) -> dict[str, Any]:
+def validated(learner: Learner, footage: Footage, epoch: int, picture: Path | None = None) -> dict[str, Any]:
     """PSNR of a true rollout by the prior's mean; and the bound on clips, own predictions fed back.
 
-    A rollout that is not finite is logged as None and never kept as the best.
+    A rollout that is not finite is logged as None and never kept as the best. `picture` is where to show the first
+    validation recording's rollout.
     """
     try:
-        psnrs = [psnr_db(mean_rollout(learner.smoothed, one), one.frames[1:]).mean() for one in footage.validation]
-        score = float(np.mean(psnrs))
+        rollouts = [mean_rollout(learner.smoothed, one) for one in footage.validation]
+        pairs = zip(rollouts, footage.validation, strict=True)
+        score = float(np.mean([psnr_db(predicted, one.frames[1:]).mean() for predicted, one in pairs]))
+        if picture is not None:
+            first = footage.validation[0]
+            write_png(picture, rollout_strip(first.frames, first.poses, rollouts[0]))
     except InputError:
         score = None
     loss, rate, distortion = validation_bound(learner, footage, epoch)

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from posecast.data.recordings import Recording
+from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
 
 Pictures = Float[Tensor, "N 3 H W"]
@@ -98,6 +98,10 @@ class ClipCutter:
     @property
     def num_frames(self) -> int:
         return sum(len(recording) for recording in self.recordings)
+
+    def first(self, share: float) -> ClipCutter:
+        """A cutter that sees only the first share of the frames."""
+        return ClipCutter(first_share(self.recordings, share), self.clip_length, self.pose_window)
 
     def epoch(self, num_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[ClipPlan]:
         """The batches of one epoch: starts drawn without replacement until all are used, anchors anywhere.

@@ -89,6 +89,28 @@ class Footage:
     facts: dict[str, Any] = field(default_factory=dict)
     """Where it came from; written to config.json and compared on resuming."""
 
+    def limited(self, training_share: float, validation_frames: int) -> Footage:
+        """The first share of the training frames, and so many frames of each validation recording (0: all)."""
+        shown = [
+            Recording(one.name, one.frames[:validation_frames], one.poses[:validation_frames])
+            if 2 <= validation_frames < len(one)
+            else one
+            for one in self.validation
+        ]
+        return Footage(first_share(self.train, training_share), shown, self.selected_on, self.facts)
+
+
+def first_share(recordings: Sequence[Recording], share: float) -> list[Recording]:
+    """The first share of all frames, recording after recording; what is left of the last one may be short."""
+    left = round(share * sum(len(one) for one in recordings))
+    kept = []
+    for one in recordings:
+        num = min(left, len(one))
+        if num >= 2:
+            kept.append(one if num == len(one) else Recording(one.name, one.frames[:num], one.poses[:num]))
+        left -= num
+    return kept
+
 
 def hold_out_tail(recordings: Sequence[Recording], share: float = 0.1) -> Footage:
     """Footage without a validation split of its own: the last tenth of every recording is held out."""

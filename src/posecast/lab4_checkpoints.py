@@ -1,7 +1,7 @@
-"""A checkpoint of the course's code as a run, without running anything from it.
+"""Checkpoints of the course's code, both ways, without running anything from them.
 
-In: a file of `torch.save`, a dict with `state_dict` under the course's names. Out: a run folder that rolls out.
-Next: `model/lab4.py` has the networks.
+In: a file of `torch.save`, a dict with `state_dict` under the course's names. Out: a run folder, or weights to start
+from; and a run as such a file again. Next: `model/lab4.py` has the networks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from posecast.checkpoint import RUN_FILES, RUN_MARKER, fit_weights, save_weights, write_config
+from posecast.checkpoint import (
+    RUN_FILES,
+    RUN_MARKER,
+    WEIGHTS,
+    fit_weights,
+    load_weights,
+    read_config,
+    save_weights,
+    write_config,
+)
 from posecast.config import RECIPES, Config, Lab4
 from posecast.errors import InputError
-from posecast.files import claim_folder
+from posecast.files import claim_file, claim_folder, read_json_lines, replacing
 from posecast.model.predictor import Predictor
 
 PREFIXES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")
@@ -42,15 +51,64 @@ def import_lab4(
     networks = Lab4(**widths_of(weights, checkpoint), output=output, posterior_sees=posterior_sees)
     config = dataclasses.replace(RECIPES["lab4"], networks=networks, size=size)
     predictor = Predictor(config)
+    fit_weights(predictor, named_as_ours(weights, predictor), checkpoint)
+    claim_folder(out, marker=RUN_MARKER, ours=RUN_FILES, force=force)
+    write_config(out, config, {"source": {}, "selected_on": "unknown", "imported_from": checkpoint.name})
+    save_weights(out / WEIGHTS, predictor.state_dict())
+    return config
+
+
+def export_lab4(run: Path, checkpoint: Path, *, epoch: int | None = None, force: bool = False) -> Config:
+    """Write a run of the course's networks as a checkpoint that the course's own code loads with `strict=True`.
+
+    `epoch` names one of the kept sets of weights (`keep_every`), counted from 1; None takes the best. The other
+    entries are those the template reads: "lr", "tfr" and "last_epoch" as the run's log ends, and "optimizer", where
+    the template keeps the weights once more. Raises InputError for other networks.
+    """
+    config, _ = read_config(run)
+    if not isinstance(config.networks, Lab4):
+        raise InputError(f"{run} has the networks of recipe {config.recipe!r}; the course's code has only lab4's.")
+    origin = run / WEIGHTS if epoch is None else run / "epochs" / f"epoch-{epoch:04d}.safetensors"
+    predictor = Predictor(config)
+    fit_weights(predictor, load_weights(origin), origin)
+    claim_file(checkpoint, force=force)
+    weights = {name.removeprefix("networks."): value for name, value in predictor.state_dict().items()}
+    log = read_json_lines(run / "log.jsonl")
+    last = log[-1] if log else {}
+    content = {
+        "state_dict": weights,
+        "optimizer": weights,
+        "lr": last.get("learning_rate") or config.training.learning_rate,
+        "tfr": last.get("teacher_forcing_rate", config.training.teacher_forcing),
+        "last_epoch": epoch or len(log),
+    }
+    with replacing(checkpoint) as temporary:
+        torch.save(content, temporary)
+    return config
+
+
+def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
+    """Weights to start training from: of a run folder, or of a checkpoint of the course's code; they must fit."""
+    if origin.is_dir():
+        origin = origin / WEIGHTS
+        weights = load_weights(origin)
+    elif isinstance(predictor.config.networks, Lab4):
+        weights = named_as_ours(read_checkpoint(origin), predictor)
+    else:
+        raise InputError(
+            f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course's code."
+        )
+    fit_weights(predictor, weights, origin)
+    return weights
+
+
+def named_as_ours(weights: Mapping[str, Tensor], predictor: Predictor) -> dict[str, Tensor]:
+    """The course's names as a predictor has them."""
     named = {f"networks.{name}": value for name, value in weights.items()}
     for name, value in predictor.state_dict().items():
         if name.endswith("num_batches_tracked"):  # older versions of torch did not save it
             named.setdefault(name, torch.zeros_like(value))
-    fit_weights(predictor, named, checkpoint)
-    claim_folder(out, marker=RUN_MARKER, ours=RUN_FILES, force=force)
-    write_config(out, config, {"source": {}, "selected_on": "unknown", "imported_from": checkpoint.name})
-    save_weights(out, predictor.state_dict())
-    return config
+    return named
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,136 @@
+"""Learning: one run, or the whole story on the embedded dancer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from posecast.commands.options import Data, Force, OnDevice, Out, Seed, note
+from posecast.config import Config, parse_size
+from posecast.errors import InputError
+from posecast.flags import NO_KNOBS, FlatKnobs, given
+
+
+def demo(
+    *,
+    out: Out = Path("posecast-demo"),
+    minutes: Annotated[float, Parameter(help="Minutes of training.")] = 4.5,
+    sequences: Annotated[int, Parameter(help="Training recordings.")] = 8,
+    frames: Annotated[int, Parameter(help="Frames in each recording.")] = 630,
+    size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "32x64",
+    seed: Seed = 0,
+    look: Annotated[int, Parameter(help="Which dancer.")] = 0,
+    hidden: Annotated[float, Parameter(help="How strong what poses do not tell is; 0: nothing.")] = 1.0,
+) -> None:
+    """Tell the whole story on the embedded dancer: footage, training, scores, a report.
+
+    Replaces its own earlier folder of the same name.
+    """
+    from posecast.data.synthetic import Choreography
+    from posecast.demo import demo as tell_story
+    from posecast.progress import TrainingDisplay
+    from posecast.settings import build_config
+    from posecast.tables import print_scores
+
+    config = build_config(flags={"minutes": minutes, "size": size, "seed": seed})
+    choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden)
+    display = TrainingDisplay()
+    try:
+        scores = tell_story(out, config, choreography, say=note, watcher=display)
+    finally:
+        display.close()
+    print_scores(scores)
+    print(f"Look at {out}/report.html, and at {out}/run/samples/.")
+
+
+def train(
+    *,
+    data: Data,
+    out: Out,
+    recipe: Annotated[
+        str | None, Parameter(help="Where the knobs start: anchored (the default) or lab4 (the course's networks).")
+    ] = None,
+    config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
+    device: OnDevice = "auto",
+    devices: Annotated[int, Parameter(help="Processes, or GPUs.")] = 1,
+    precision: Annotated[
+        Literal["auto", "32-true", "bf16-mixed"],
+        Parameter(help="Arithmetic; auto takes bfloat16 where the hardware multiplies it natively."),
+    ] = "auto",
+    start_from: Annotated[Path | None, Parameter(name="--from", help="A run whose weights to start from.")] = None,
+    resume: Annotated[bool, Parameter(help="Go on where OUT stopped; start if nothing was saved there yet.")] = False,
+    dry_run: Annotated[bool, Parameter(help="Print the complete configuration and stop.")] = False,
+    deterministic: Annotated[bool, Parameter(help="On a GPU: only operators that repeat exactly.")] = False,
+    tensorboard: Annotated[bool, Parameter(help="Write OUT/tensorboard too; needs posecast[tensorboard].")] = False,
+    force: Force = False,
+    flags: FlatKnobs = NO_KNOBS,  # pyright: ignore[reportInvalidTypeForm]
+) -> None:
+    """Train a run. A recipe's knobs are changed by --config, then by flags."""
+    from posecast.settings import build_config
+
+    if tensorboard:
+        require_tensorboard()
+    whole = resumed_config(out, recipe, config, given(flags)) if resume else None
+    whole = whole or build_config(recipe, config, given(flags))
+    if dry_run:
+        from posecast.config import to_dict
+
+        print(json.dumps(to_dict(whole), indent=1))
+        return
+    from functools import partial
+
+    from posecast.data.packed import load_footage
+    from posecast.progress import TensorBoardWriter, TrainingDisplay, Watchers, counting
+    from posecast.training import train as train_run
+
+    if devices < 1:
+        raise InputError(f"--devices is {devices}; expected a number from 1.")
+    with counting("packing") as progress:
+        load_footage(data, parse_size(whole.size), progress=progress)
+    display = TrainingDisplay()
+    watchers: tuple[Any, ...] = (display,)
+    if tensorboard:
+        watchers += (TensorBoardWriter(str(out / "tensorboard")),)
+    try:
+        train_run(
+            whole,
+            partial(load_footage, data.resolve(), parse_size(whole.size)),
+            out,
+            device=device,
+            devices=devices,
+            precision=precision,
+            start_from=start_from,
+            resume=resume,
+            force=force,
+            deterministic=deterministic,
+            watcher=Watchers(watchers),
+        )
+    finally:
+        display.close()
+    print(f"{out} is trained. Next: posecast evaluate {out} --data {data}")
+
+
+def resumed_config(out: Path, recipe: str | None, file: Path | None, flags: dict[str, Any]) -> Config | None:
+    """The configuration a run was begun with, with anything named anew laid on it; None where nothing is."""
+    from posecast.checkpoint import read_config
+    from posecast.settings import change, read_settings
+
+    if not (out / "config.json").exists():
+        return None
+    saved = read_config(out)[0]
+    asked = (dict(read_settings(file)) if file else {}) | flags
+    named = recipe or asked.pop("recipe", None) or saved.recipe
+    asked.pop("recipe", None)
+    if named != saved.recipe:
+        raise InputError(f"{out} was begun with recipe {saved.recipe!r}, not {named!r}; leave --recipe out.")
+    return change(saved, asked, "the command line")
+
+
+def require_tensorboard() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError("--tensorboard needs a package that is not installed; pip install 'posecast[tensorboard]'.")
