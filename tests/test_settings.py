@@ -1,12 +1,16 @@
 """Recipes, files and flags laid on each other, and what is refused."""
 
+import contextlib
+import io
+import json
 from pathlib import Path
 
 import pytest
 
+from posecast.cli import main
 from posecast.config import RECIPES, parse_size, to_dict
 from posecast.errors import InputError
-from posecast.settings import build_config, from_dict
+from posecast.settings import as_flags, build_config, from_dict
 
 
 def test_flags_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path) -> None:
@@ -85,3 +89,22 @@ def test_an_unknown_recipe_names_the_known() -> None:
 
 def test_sizes() -> None:
     assert parse_size("256X512") == (256, 512)
+
+
+@pytest.mark.parametrize("recipe", ["anchored", "lab4"])
+def test_flags_are_the_inverse_of_building(recipe: str) -> None:
+    flags = {"kl_schedule": "cyclical", "kl_period": 2.5, "milestones": [0.1, 1 / 3], "steps": 7, "seed": 3}
+    flags |= {"likelihood_variance": 1e-5} if recipe == "anchored" else {"likelihood_variance": "optimal"}
+    config = build_config(recipe, flags=flags)
+    words = as_flags(config)
+    assert words[:2] == ["--recipe", recipe]
+    reply = dry_run(["train", "--data", "D", "--out", "R", "--dry-run", *words])
+    assert from_dict(reply) == config
+
+
+def dry_run(words: list[str]) -> dict:
+    """What `posecast train --dry-run` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(words) == 0
+    return json.loads(printed.getvalue())

@@ -94,10 +94,10 @@ def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
         weights = load_weights(origin)
     elif isinstance(predictor.config.networks, Lab4):
         weights = named_as_ours(read_checkpoint(origin), predictor)
+    elif not origin.exists():
+        raise InputError(f"There is no {origin}; expected a run folder to start from.")
     else:
-        raise InputError(
-            f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course's code."
-        )
+        raise InputError(f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course.")
     fit_weights(predictor, weights, origin)
     return weights
 

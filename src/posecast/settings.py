@@ -35,6 +35,24 @@ def build_config(recipe: str | None = None, file: Path | None = None, flags: Map
     return config
 
 
+def as_flags(config: Config) -> list[str]:
+    """The words of a command line that make this configuration from its recipe: the inverse of `build_config`.
+
+    >>> as_flags(build_config("lab4", flags={"batch_size": 4, "steps": 9}))
+    ['--recipe', 'lab4', '--batch-size', '4', '--steps', '9']
+    """
+    words = ["--recipe", config.recipe]
+    start = RECIPES[config.recipe]
+    for section in (*SECTIONS, ""):
+        now, before = ((getattr(one, section) if section else one) for one in (config, start))
+        for name, _, _ in knobs(type(now)):
+            value = getattr(now, name)
+            if value is not None and value != getattr(before, name):
+                several = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(str, several)]
+    return words
+
+
 def change(config: Config, settings: Mapping[str, Any], where: str) -> Config:
     """A copy with some knobs changed. A budget replaces the budget; unknown names are errors."""
     sections = {name: getattr(config, name) for name in SECTIONS}
