@@ -51,7 +51,7 @@ from posecast.model.predictor import Predictor
 from posecast.pace import plan_steps, steps_per_epoch
 from posecast.resuming import check_same, check_same_circumstances
 from posecast.standing import Standing, Status, Watcher, account, training_entry
-from posecast.validation import NOT_VALIDATED, validated
+from posecast.validation import NOT_VALIDATED, settle_statistics, validated
 
 
 def train(
@@ -232,6 +232,8 @@ def end_epoch(learner: Learner, footage: Footage, standing: Standing, run: Path)
     entry = training_entry(learner, standing)
     if fabric.global_rank == 0:
         picture = run / "samples" / "epochs" / f"epoch-{standing.epoch + 1:04d}.png" if shown else None
+        if due or kept:
+            settle_statistics(learner.smoothed, footage.train)
         entry |= validated(learner, footage, standing.epoch, picture) if due else NOT_VALIDATED
         score = entry["validation_psnr_db"]
         if score is not None and score > standing.best_psnr_db:

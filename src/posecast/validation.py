@@ -6,23 +6,52 @@ In: a learner and footage. Out: the validation part of an epoch's log line. Next
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from posecast.data.clips import ClipCutter, ClipPlan
-from posecast.data.recordings import Footage
+from posecast.data.clips import ClipCutter, ClipPlan, pose_windows
+from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import VALIDATION, Learner
 from posecast.media import rollout_strip, write_png
-from posecast.model.predictor import seeded
+from posecast.model.predictor import Predictor, seeded
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
     ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")
 )
+
+
+SETTLING_FRAMES = 256
+
+
+@torch.no_grad()
+def settle_statistics(predictor: Predictor, recordings: Sequence[Recording]) -> None:
+    """Measure BatchNorm's mean and variance anew, with the weights as they are, over pose maps of all recordings.
+
+    The running averages lag behind weights that still move, and belong to none that are averaged. Most of a pose map
+    is blank, so features vary little around a mean that drifts: the lag can be many standard deviations. (Precise
+    BatchNorm: Wu and Johnson 2021, section 3.) Networks without BatchNorm are left as they are.
+    """
+    norms = [module for module in predictor.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if not norms:
+        return
+    share = max(1, -(-sum(len(one) for one in recordings) // SETTLING_FRAMES))
+    windows = [pose_windows(one.poses, np.arange(0, len(one), share), predictor.pose_window) for one in recordings]
+    poses = torch.cat(windows).to(next(predictor.parameters()).device, memory_format=torch.channels_last)
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over what is seen: here one batch
+    predictor.train()
+    predictor.networks.encode_pose(poses)
+    predictor.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def validated(learner: Learner, footage: Footage, epoch: int, picture: Path | None = None) -> dict[str, Any]:
