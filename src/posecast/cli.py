@@ -12,7 +12,8 @@ import warnings
 from cyclopts import App, CycloptsError, Parameter
 
 from posecast import __version__
-from posecast.commands import course, footage, judging, learning
+from posecast.commands import course, experimenting, footage, judging, learning
+from posecast.commands.lab4 import lab4_app
 from posecast.commands.options import note
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 
@@ -28,13 +29,17 @@ for command in (
     footage.synth,
     footage.check,
     learning.train,
+    experimenting.experiment,
     judging.evaluate,
     judging.generate,
     judging.report,
     course.submit,
+    course.score,
     course.import_lab4,
+    course.export_lab4,
 ):
     app.command(command)
+app.command(lab4_app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Libraries speak to developers through warnings; a user can do nothing with them.
     warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics")
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        for words in answer(arguments) or ():  # a command of `lab4` answers with those that it stands for
+            answer(words)
     except (CycloptsError, InputError) as error:
         note(f"posecast: {' '.join(str(error).split())}")
         return 2
@@ -56,6 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         note("posecast: stopped.")
         return 130
     return 0
+
+
+def answer(words: list[str] | None) -> list[list[str]] | None:
+    """Run one command and return its answer; None stands for the words that the program was called with."""
+    return app(words, exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def run_and_exit() -> None:

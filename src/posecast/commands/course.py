@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.commands.options import Data, Force, OnDevice, Out, Run, Seed
+from posecast.commands.options import Data, Force, OnDevice, Out, Run, Seed, at_least_one, note
+from posecast.config import Lab4
 
 
 def submit(
@@ -18,6 +19,9 @@ def submit(
     out: Out,
     latent: Annotated[Literal["mean", "sample"], Parameter(help="The prior's mean, or z sampled from it.")] = "mean",
     seed: Seed = 0,
+    strict: Annotated[
+        bool, Parameter(help="Refuse all but the course's form: 5 sequences, 630 poses each, pictures of 32x64.")
+    ] = False,
     device: OnDevice = "auto",
     force: Force = False,
 ) -> None:
@@ -28,9 +32,45 @@ def submit(
 
     with counting("predicting") as progress:
         rows = write_submission(
-            run, data, out, latent=latent, seed=seed, force=force, device=resolve_device(device), progress=progress
+            run,
+            data,
+            out,
+            latent=latent,
+            seed=seed,
+            strict=strict,
+            force=force,
+            device=resolve_device(device),
+            progress=progress,
+            say=note,
         )
     print(f"Written: {out}/submission.csv, {rows} rows.")
+
+
+def score(
+    submission: Annotated[Path, Parameter(help="A submission.csv.")],
+    /,
+    *,
+    truth: Annotated[
+        Path,
+        Parameter(
+            help="All true frames: a folder with folders 0, 1, ... of numbered PNGs, a data set with them in "
+            "test/test_img, or one sequence's folder of PNGs."
+        ),
+    ],
+    parts: Annotated[
+        Path | None, Parameter(help="The board's split, a CSV with columns id and Usage (Public, Private, Ignored).")
+    ] = None,
+    size: Annotated[str, Parameter(help="Height x width of the submitted pictures.")] = "32x64",
+) -> None:
+    """Score a submission as the course's board does: PSNR of frames 1 to 600 of each sequence."""
+    from posecast.config import parse_size
+    from posecast.grading import grade
+    from posecast.progress import counting
+    from posecast.tables import print_grade
+
+    with counting("scoring") as progress:
+        graded = grade(submission, truth, size=parse_size(size), parts=parts, progress=progress)
+    print_grade(graded)
 
 
 def import_lab4(
@@ -53,3 +93,29 @@ def import_lab4(
 
     make_run(checkpoint, out, output=output, posterior_sees=posterior_sees, size=size, force=force)
     print(f"{out} is ready: posecast evaluate {out} --data DATA")
+
+
+def export_lab4(
+    run: Run,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The checkpoint to write, such as epoch=69.ckpt.")],
+    epoch: Annotated[int | None, Parameter(help="Of the kept weights (--keep-every), those after this epoch.")] = None,
+    force: Force = False,
+) -> None:
+    """Write a run of the course's networks as a checkpoint that the course's own Tester loads.
+
+    Takes the best weights, unless --epoch names kept ones.
+    """
+    from posecast.lab4_checkpoints import export_lab4 as write_checkpoint
+
+    if epoch is not None:
+        at_least_one("--epoch", epoch)
+    networks = write_checkpoint(run, out, epoch=epoch, force=force).networks
+    print(f"Written: {out}")
+    if isinstance(networks, Lab4) and networks.output != "none":
+        end = "nn.Sigmoid()" if networks.output == "sigmoid" else "a clamp to 0 and 1"
+        note(
+            f"The course's Generator must end in {end}, as this run's does; that leaves no trace in the weights. "
+            "Our log variance is bounded by a tanh, which does not matter for rollouts."
+        )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from posecast.commands.options import Data, Force, OnDevice, Out, Seed, note
+from posecast.commands.options import Data, Force, OnDevice, Out, Seed, at_least_one, note
 from posecast.config import Config, parse_size
 from posecast.errors import InputError
 from posecast.flags import NO_KNOBS, FlatKnobs, given
@@ -56,6 +56,9 @@ def train(
     config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
     device: OnDevice = "auto",
     devices: Annotated[int, Parameter(help="Processes, or GPUs.")] = 1,
+    threads: Annotated[
+        int | None, Parameter(help="Threads that decode pictures while packing; default: one a core.")
+    ] = None,
     precision: Annotated[
         Literal["auto", "32-true", "bf16-mixed"],
         Parameter(help="Arithmetic; auto takes bfloat16 where the hardware multiplies it natively."),
@@ -86,10 +89,10 @@ def train(
     from posecast.progress import TensorBoardWriter, TrainingDisplay, Watchers, counting
     from posecast.training import train as train_run
 
-    if devices < 1:
-        raise InputError(f"--devices is {devices}; expected a number from 1.")
+    at_least_one("--devices", devices)
+    at_least_one("--threads", 1 if threads is None else threads)
     with counting("packing") as progress:
-        load_footage(data, parse_size(whole.size), progress=progress)
+        load_footage(data, parse_size(whole.size), progress=progress, threads=threads)
     display = TrainingDisplay()
     watchers: tuple[Any, ...] = (display,)
     if tensorboard:
@@ -97,7 +100,7 @@ def train(
     try:
         train_run(
             whole,
-            partial(load_footage, data.resolve(), parse_size(whole.size)),
+            partial(load_footage, data.resolve(), parse_size(whole.size), threads=threads),
             out,
             device=device,
             devices=devices,

@@ -82,11 +82,10 @@ def read_pose_folder(folder: Path, size: tuple[int, int]) -> tuple[np.ndarray, l
     files, errors = numbered_files(folder)
     if errors:
         raise InputError(errors[0].message)
-    names = sorted(files, key=_key)
-    if len(names) < 2:
+    if len(files) < 2:
         raise InputError(f"{folder} has 1 pose map; expected the first frame's own and at least one to follow.")
-    maps = in_threads(lambda name: read_picture(files[name], size), names)
-    return np.stack(list(maps)), [name[:-4] for name in names]
+    maps = in_threads(lambda path: read_picture(path, size), list(files.values()))
+    return np.stack(list(maps)), [name[:-4] for name in files]
 
 
 def _list_or_refuse(root: Path, split: str) -> list[RecordingFiles]:
@@ -166,13 +165,14 @@ def _pair_test(name: str, images: Path, labels: Path) -> tuple[list[RecordingFil
 
 
 def numbered_files(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
-    """The numbered PNGs of a folder by name, and what is wrong with their names."""
+    """The numbered PNGs of a folder by name, in the order of their numbers, and what is wrong with their names."""
     if not os.path.isdir(folder):
         return {}, [Finding("missing folder", f"{folder} is not a folder; expected pictures like frame000001.png.")]
-    files = {name: folder / name for name, is_file in entries(folder).items() if is_file and _NUMBERED.fullmatch(name)}
+    found = sorted(entries(folder).items(), key=lambda entry: (_key(entry[0]), entry[0]))
+    files = {name: folder / name for name, is_file in found if is_file and _NUMBERED.fullmatch(name)}
     if not files:
         return {}, [Finding("empty folder", f"{folder} has no numbered pictures; expected names like frame000001.png.")]
-    by_number = [list(names) for _, names in groupby(sorted(files, key=lambda name: (_key(name), name)), _key)]
+    by_number = [list(names) for _, names in groupby(files, _key)]
     twice = [some(names) for names in by_number if len(names) > 1]
     return files, [Finding("number used twice", f"{folder}: one number for {names}; rename.") for names in twice]
 
@@ -241,12 +241,12 @@ def _write(jobs: list[tuple[Path, np.ndarray]], progress: Progress | None) -> No
     list(in_threads(write, jobs, progress))
 
 
-def in_threads(work: Callable[[Item], Done], items: Sequence[Item], progress: Progress | None = None) -> Iterator[Done]:
-    """`work(item)` for every item, in order, on all cores, a little ahead of the reader.
-
-    Threads suffice: Pillow and hashlib release the interpreter's lock. An error or Ctrl-C drops the rest.
-    """
-    num_threads = os.cpu_count() or 1
+def in_threads(
+    work: Callable[[Item], Done], items: Sequence[Item], progress: Progress | None = None, threads: int | None = None
+) -> Iterator[Done]:
+    """`work(item)` for every item, in order, in so many threads (None: one a core), a little ahead of the reader."""
+    # Threads suffice: Pillow and hashlib release the interpreter's lock.
+    num_threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         pending: deque[Future[Done]] = deque()
         try:
@@ -256,7 +256,7 @@ def in_threads(work: Callable[[Item], Done], items: Sequence[Item], progress: Pr
                 yield pending.popleft().result()
                 if progress:
                     progress(done, len(items))
-        finally:
+        finally:  # an error or Ctrl-C drops the rest
             pool.shutdown(cancel_futures=True)
 
 

@@ -39,12 +39,13 @@ FORMAT = 1
 
 
 def load_recordings(
-    root: Path, split: str, size: tuple[int, int], *, progress: Progress | None = None
+    root: Path, split: str, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
 ) -> list[Recording]:
     """The recordings of a split, resized to `size` (height, width), at once if their pack is up to date.
 
-    Otherwise every picture is decoded first, and `progress` told how many frames of all are done. Raises
-    InputError where `list_recordings` does, and for a picture that cannot be read; no half pack is left.
+    Otherwise every picture is decoded first, by so many `threads` (None: one a core), and `progress` told how many
+    frames of all are done. Raises InputError where `list_recordings` does, and for a picture that cannot be read;
+    no half pack is left.
     """
     root = Path(root)
     homes = (root / ".posecast", _cache_folder(root))
@@ -60,21 +61,24 @@ def load_recordings(
         wanted = _wanted(root, split, size)  # taken before any picture is read: a change from here on shows
         recordings = _open_pack(home / pack_name, wanted)  # another process may have packed meanwhile
         if recordings is None:
-            _make_pack(home / pack_name, wanted, list_recordings(root, split), size, progress)
+            _make_pack(home / pack_name, wanted, list_recordings(root, split), size, progress, threads)
             recordings = _open_pack(home / pack_name, wanted)
     if recordings is None:
         raise RuntimeError(f"The pack {home / pack_name} cannot be read although it was just written.")
     return recordings
 
 
-def load_footage(root: Path, size: tuple[int, int], *, progress: Progress | None = None) -> Footage:
+def load_footage(
+    root: Path, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
+) -> Footage:
     """A data set's train and val; without a folder val, a tail of every training recording is held out."""
-    train = load_recordings(root, "train", size, progress=progress)
+    train = load_recordings(root, "train", size, progress=progress, threads=threads)
     facts = {"path": str(Path(root).resolve()), "fingerprint": fingerprint(root, "train")}
     if not Path(root, "val").is_dir():
         return dataclasses.replace(hold_out_tail(train), facts=facts)
     facts["fingerprint_val"] = fingerprint(root, "val")
-    return Footage(train, load_recordings(root, "val", size, progress=progress), facts=facts)
+    validation = load_recordings(root, "val", size, progress=progress, threads=threads)
+    return Footage(train, validation, facts=facts)
 
 
 def fingerprint(root: Path, split: str) -> str:
@@ -153,6 +157,7 @@ def _make_pack(
     listed: list[RecordingFiles],
     size: tuple[int, int],
     progress: Progress | None,
+    threads: int | None,
 ) -> None:
     """Write the pack beside its place and move it there whole; the caller holds the lock.
 
@@ -163,7 +168,7 @@ def _make_pack(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         half_made.mkdir()
-        _write_pixels(half_made, listed, size, progress)
+        _write_pixels(half_made, listed, size, progress, threads)
         _write_index(half_made / "index.json", wanted, listed)
         if pack.exists():
             pack.rename(outdated)
@@ -179,7 +184,13 @@ def _make_pack(
         shutil.rmtree(outdated, ignore_errors=True)
 
 
-def _write_pixels(folder: Path, listed: list[RecordingFiles], size: tuple[int, int], progress: Progress | None) -> None:
+def _write_pixels(
+    folder: Path,
+    listed: list[RecordingFiles],
+    size: tuple[int, int],
+    progress: Progress | None,
+    threads: int | None,
+) -> None:
     """Decode in parallel, write in order: a full disk is then an error at once, never a hole in a map."""
 
     def read(pair: tuple[FrameFiles, tuple[Path, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +206,7 @@ def _write_pixels(folder: Path, listed: list[RecordingFiles], size: tuple[int, i
     with open(folder / "frames.npy", "wb") as frames, open(folder / "poses.npy", "wb") as poses:
         _begin_npy(frames, shape)
         _begin_npy(poses, shape)
-        for frame, pose in in_threads(read, pairs, progress):
+        for frame, pose in in_threads(read, pairs, progress, threads):
             frames.write(frame.tobytes())
             poses.write(pose.tobytes())
         _make_durable(frames)

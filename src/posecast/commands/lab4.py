@@ -1,0 +1,95 @@
+"""The student's own commands: the template's options in, the same as other commands of ours out.
+
+Each prints the posecast commands that it stands for, and returns their words; `cli.py` runs them as if they had been
+typed. Next: `lab4_template.py`, which is the translation.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from posecast.commands.options import note
+from posecast.errors import InputError
+from posecast.lab4_options import LabTest, LabTrain
+from posecast.lab4_template import Words, evaluate_words, notes, output_note, submit_words, train_words
+
+lab4_app = App(
+    name="lab4",
+    help="The course's Lab 4 under the names of its template: train, and test.",
+    default_parameter=Parameter(name_transform=lambda name: name, negative=(), consume_multiple=True),
+)
+
+
+@lab4_app.command
+def train(*, options: Annotated[LabTrain, Parameter(name="*")]) -> list[Words]:
+    """Train as the template's Trainer does, with the template's options.
+
+    Prints the equivalent posecast command first. Options that the template parsed and forgot work here.
+    """
+    if options.test:
+        commands = evaluate_words(options)
+        return announced(commands, imported_notes(commands), options, "val")
+    commands = [train_words(options)]
+    if options.resume and not options.dry_run:
+        require_same_options(options)
+    return announced(commands, notes(options), options, None)
+
+
+@lab4_app.command
+def test(*, options: Annotated[LabTest, Parameter(name="*")]) -> list[Words]:
+    """Predict the test sequences as the template's Tester does: submission.csv and the GIFs.
+
+    Prints the equivalent posecast commands first. z is the prior's mean, which scores best.
+    """
+    commands = submit_words(options)
+    return announced(commands, imported_notes(commands), options, "test")
+
+
+def announced(
+    commands: list[Words], said: list[str], options: LabTrain | LabTest, whole_split: str | None
+) -> list[Words]:
+    """The commands, once they are printed and the sequences of a split are as long as the options say."""
+    for sentence in said:
+        note(sentence)
+    for words in commands:
+        print(shlex.join(["posecast", *words]), flush=True)
+    if options.dry_run:
+        return []
+    if whole_split:
+        check_lengths(options.DR, whole_split, options.val_vi_len)
+    return commands
+
+
+def imported_notes(commands: list[Words]) -> list[str]:
+    """A sentence for a checkpoint that is imported first."""
+    return [output_note(words[words.index("--output") + 1]) for words in commands if words[0] == "import-lab4"]
+
+
+def check_lengths(root: Path, split: str, expected: int) -> None:
+    """Our commands take sequences whole, so --val_vi_len must be their length. Raises InputError."""
+    from posecast.data.course import list_split
+
+    sequences, errors = list_split(root, split)
+    if errors:
+        raise InputError(errors[0].message)
+    for sequence in sequences:
+        found = len(sequence.frames)
+        if found != expected:
+            raise InputError(
+                f"Sequence {sequence.name} of {root / split} has {found} poses but --val_vi_len is {expected}; give "
+                f"--val_vi_len {found}, or run the commands above by themselves: they take any length."
+            )
+
+
+def require_same_options(options: LabTrain) -> None:
+    """A run goes on only with the options it was begun with: those left out are the template's defaults."""
+    from posecast.checkpoint import read_config
+    from posecast.lab4_template import train_config
+    from posecast.resuming import check_same
+
+    if (options.save_root / "config.json").exists():
+        check_same(train_config(options), read_config(options.save_root)[0])
