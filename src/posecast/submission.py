@@ -2,6 +2,7 @@
 
 In: a run and the test split (one photo and T poses a sequence). Out: pred_seq{k}.gif and submission.csv, whose rows
 are rounded pixels in 0..255, clipped: frame by frame, `[3, H, W]` flattened, the given first frame included.
+Next: `grading.py`, which scores a submission where the truth is known.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 
 from posecast.checkpoint import load_run
 from posecast.config import parse_size
-from posecast.data.course import read_test_sequences
+from posecast.data.course import list_split, read_test_sequences, some
+from posecast.errors import InputError
 from posecast.files import claim_folder, replacing
 from posecast.media import open_writer
 from posecast.rollout import Latent, predict
 
 CSV = "submission.csv"
 FPS = 20.0
+COURSE_SEQUENCES, COURSE_POSES, COURSE_SIZE = 5, 630, (32, 64)
 
 
 def submit(
@@ -29,20 +32,30 @@ def submit(
     *,
     latent: Latent = "mean",
     seed: int = 0,
+    strict: bool = False,
     force: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> int:
-    """Predict every test sequence and write the submission; returns the number of rows. Raises InputError."""
+    """Predict every test sequence and write the submission; returns the number of rows. Raises InputError.
+
+    What is not of the course's form is said (`say`), or, if `strict`, refused before anything is computed.
+    """
     predictor = load_run(run, device)
-    sequences = read_test_sequences(data, parse_size(predictor.config.size))
+    size = parse_size(predictor.config.size)
+    differences = "; ".join(differences_from_course(data, size))
+    if differences and strict:
+        raise InputError(f"Not the course's form: {differences}. Mend {data} or the run, or leave --strict out.")
+    if differences and say:
+        say(f"Not the course's form: {differences}. The course's board would not take it.")
+    sequences = read_test_sequences(data, size)
     gifs = [f"pred_seq{number}.gif" for number in range(len(sequences))]
     claim_folder(out, marker=CSV, ours=(CSV, *gifs), force=force)
     total = sum(len(sequence.poses) for sequence in sequences)
     row = 0
     with replacing(out / CSV) as temporary, temporary.open("w", encoding="ascii", newline="\n") as csv:
-        height, width = parse_size(predictor.config.size)
-        csv.write("id," + ",".join(map(str, range(3 * height * width))) + "\n")
+        csv.write("id," + ",".join(map(str, range(3 * size[0] * size[1]))) + "\n")
         for number, sequence in enumerate(sequences):
             frames = predict(predictor, sequence.first_frame, sequence.poses, latent=latent, seed=seed, sequence=number)
             with open_writer(out / gifs[number], fps=FPS) as gif:
@@ -53,6 +66,23 @@ def submit(
                     if progress:
                         progress(row, total)
     return row
+
+
+def differences_from_course(data: Path, size: tuple[int, int]) -> list[str]:
+    """All that sets a test split and a (height, width) apart from the course's, a phrase each; no picture is read."""
+    listed, errors = list_split(data, "test")
+    if errors:  # reading it will say what must be mended first
+        return []
+    num_poses = {one.name: len(one.frames) for one in listed}
+    others = [f"{number} in sequence {name}" for name, number in num_poses.items() if number != COURSE_POSES]
+    rows, course_rows = sum(num_poses.values()), COURSE_SEQUENCES * COURSE_POSES
+    found = {
+        f"sequences: {len(num_poses)} instead of {COURSE_SEQUENCES}": len(num_poses) != COURSE_SEQUENCES,
+        f"poses: {some(others)} instead of {COURSE_POSES}": others,
+        f"rows: {rows} instead of {course_rows}": rows != course_rows,
+        f"pictures: {size[0]}x{size[1]} instead of {COURSE_SIZE[0]}x{COURSE_SIZE[1]}": size != COURSE_SIZE,
+    }
+    return [phrase for phrase, differs in found.items() if differs]
 
 
 def csv_row(row: int, frame: np.ndarray) -> str:
