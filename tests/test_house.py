@@ -17,9 +17,11 @@ data/course data/checking data/packed data/synthetic data/clips
 model/elbo model/lab4 model/anchored model/predictor
 checkpoint lab4_checkpoints rollout metrics evaluation
 learning machine pace standing validation resuming training
-page report scoring generation submission
-progress tables demo flags
-commands/options commands/footage commands/learning commands/judging commands/course
+plots page runs report scoring generation submission grading
+grids plans experiments comparing findings drawings comparison
+progress tables demo flags lab4_options lab4_template
+commands/options commands/footage commands/learning commands/experimenting
+commands/judging commands/course commands/lab4
 cli __main__
 """.split()
 
@@ -71,7 +73,7 @@ def modules_after(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "generate", "synth"])
+@pytest.mark.parametrize("command", ["", "train", "generate", "synth", "lab4 train"])
 def test_help_imports_nothing_heavy(command: str) -> None:
     loaded = modules_after(*command.split(), "--help")
     assert not loaded & {"torch", "numpy", "PIL", "av", "matplotlib", "lightning_fabric", "yaml"}

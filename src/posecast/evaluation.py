@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
 from posecast.metrics import PSNR_DEFINITION, SSIM_DEFINITION, Pixels, baselines, psnr_db, ssim
+from posecast.model.elbo import Gaussian, kl_nats
 from posecast.model.predictor import Predictor
 from posecast.rollout import predict, rollout
 
 RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
+ACTIVE_UNITS_DEFINITION = "variance of the posterior's mean over frames above 0.01"
+ACTIVE_VARIANCE = 0.01
 DRIFT_FRAMES = 100
 
 
@@ -58,6 +62,17 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Reconstruction:
+    """Frames painted with the posterior's mean, which sees them: how much z carries, not how good predictions are."""
+
+    psnr_db: float
+    rate_nats: float
+    """KL(posterior || prior) per frame."""
+    active_units: int
+    num_units: int
+
+
+@dataclass(frozen=True)
 class Scores:
     """All that scores.json holds; PSNR in dB."""
 
@@ -66,7 +81,7 @@ class Scores:
     seed: int
     futures: int
     sequences: Sequence[SequenceScores]
-    reconstruction_psnr_db: float
+    reconstruction: Reconstruction
     drift: Drift | None
     baselines: dict[str, float | None]
 
@@ -75,7 +90,7 @@ class Scores:
         return float(np.mean([getattr(getattr(one, kind), metric).mean() for one in self.sequences]))
 
     def as_json(self) -> dict[str, Any]:
-        """The contract of scores.json; `drift` and `seed` stand beside it."""
+        """The contract of scores.json; `latent`, `drift` and `seed` stand beside it."""
         kinds = ("mean", "sample", "best")
         per_metric = {metric: {kind: self.summary(kind, metric) for kind in kinds} for metric in ("psnr_db", "ssim")}
         return {
@@ -97,7 +112,13 @@ class Scores:
                 for one in self.sequences
             ],
             "summary": {**per_metric, "futures": self.futures},
-            "reconstruction": {"psnr_db": self.reconstruction_psnr_db, "note": RECONSTRUCTION_NOTE},
+            "reconstruction": {"psnr_db": self.reconstruction.psnr_db, "note": RECONSTRUCTION_NOTE},
+            "latent": {
+                "rate_nats": self.reconstruction.rate_nats,
+                "active_units": self.reconstruction.active_units,
+                "units": self.reconstruction.num_units,
+                "active": ACTIVE_UNITS_DEFINITION,
+            },
             "drift": None
             if self.drift is None
             else {
@@ -141,7 +162,7 @@ def evaluate(
         seed=seed,
         futures=futures,
         sequences=sequences,
-        reconstruction_psnr_db=float(np.mean([reconstruction_psnr_db(predictor, r) for r in recordings])),
+        reconstruction=reconstruct(predictor, recordings),
         drift=Drift(
             float(np.mean([one.last_psnr_db for one in drifts])),
             float(np.mean([one.restarted_psnr_db for one in drifts])),
@@ -219,22 +240,40 @@ def drift(predictor: Predictor, recording: Recording) -> Drift | None:
 
 
 @torch.inference_mode()
-def reconstruction_psnr_db(predictor: Predictor, recording: Recording) -> float:
-    """Mean PSNR when z is the posterior's mean, own predictions fed back: the posterior sees the target."""
+def reconstruct(predictor: Predictor, recordings: Sequence[Recording]) -> Reconstruction:
+    """What happens when z is the posterior's mean, own predictions fed back: the posterior sees the target.
+
+    A unit of z is active if the variance of its posterior mean over frames is above 0.01 (Burda et al. 2016, 4.4).
+    """
+    psnrs, rates = [], []
+    num_frames, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for recording in recordings:
+        own_psnrs = []
+        for q, p, predicted, true in observed(predictor, recording):
+            own_psnrs.append(psnr_db(as_pixels(predicted), true)[0])
+            rates.append(kl_nats(q, p).item())
+            mean = q.mean[0].double().cpu()
+            num_frames, total, squares = num_frames + 1, total + mean, squares + mean.square()
+        psnrs.append(np.mean(own_psnrs))
+    variance = squares / num_frames - (total / num_frames).square()
+    active = int((variance > ACTIVE_VARIANCE).sum())
+    return Reconstruction(float(np.mean(psnrs)), float(np.mean(rates)), active, variance.numel())
+
+
+def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gaussian, Gaussian, Tensor, Pixels]]:
+    """Posterior, prior, prediction and true frame of every instant from the second on."""
     device = next(predictor.parameters()).device
     networks = predictor.networks
     frames = as_pictures(recording.frames).to(device)
     poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
     anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
-    frame, psnrs = frames[:1], []
+    frame = frames[:1]
     for t in range(1, len(recording)):
         previous = networks.encode_frame(frame)
         pose = networks.encode_pose(poses[t : t + 1])
         q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, pose, anchor)
         frame = networks.paint(previous, pose, anchor, q.mean)
-
-        psnrs.append(psnr_db(as_pixels(frame), recording.frames[t : t + 1])[0])
-    return float(np.mean(psnrs))
+        yield q, networks.prior(previous, pose, anchor), frame, recording.frames[t : t + 1]
 
 
 def check_scorable(recordings: Sequence[Recording], split: str, size: tuple[int, int]) -> None:

@@ -91,15 +91,18 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def claim_folder(folder: Path, *, marker: str, ours: Collection[str], force: bool) -> None:
+def claim_folder(
+    folder: Path, *, marker: str, ours: Collection[str], force: bool, besides: Collection[str] = ()
+) -> None:
     """Make `folder` ready to be filled, or raise InputError.
 
     Absent or empty, it is free. Otherwise it needs `force`, and must hold `marker`, which shows that posecast
-    filled it; then the names in `ours` are removed and nothing else is.
+    filled it; then the names in `ours` are removed and nothing else is. A folder that holds only names in `besides`
+    counts as empty.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is not a folder; name a new or an empty one.")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or {path.name for path in folder.iterdir()} <= set(besides):
         folder.mkdir(parents=True, exist_ok=True)
         return
     if not force:

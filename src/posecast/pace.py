@@ -43,13 +43,18 @@ def plan_steps(learner: Learner, cutter: ClipCutter, footage: Footage, began: fl
     if budget.epochs is not None:
         return steps_of_epochs(learner.config, cutter, budget.epochs)
     assert budget.minutes is not None
-    step_seconds, validation_seconds = measure_speed(learner, cutter, footage)
+    speed = measure_speed(learner, cutter, footage)
     left = 60.0 * budget.minutes - (time.monotonic() - began)
-    per_epoch = steps_per_epoch(learner.config, cutter, learner.config.training.fast_epochs)
+    return int(learner.fabric.broadcast(steps_within(left, learner.config, cutter, speed)))
+
+
+def steps_within(seconds: float, config: Config, cutter: ClipCutter, speed: tuple[float, float]) -> int:
+    """Updates that fit into so many seconds, validations between them included; `speed` is `measure_speed`'s."""
+    step_seconds, validation_seconds = speed
+    per_epoch = steps_per_epoch(config, cutter, config.training.fast_epochs)
     # The last epoch is always validated, so one validation is due however short the run.
-    per_update = step_seconds + validation_seconds / (per_epoch * learner.config.training.validate_every)
-    planned = max(1, int((left - validation_seconds) / per_update))
-    return int(learner.fabric.broadcast(planned))
+    per_update = step_seconds + validation_seconds / (per_epoch * config.training.validate_every)
+    return max(1, int((seconds - validation_seconds) / per_update))
 
 
 def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tuple[float, float]:

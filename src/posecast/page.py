@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from posecast.plots import INK, Curve, Panel, as_svg, draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARKER = "<!-- posecast report -->"
-COLOURS = ("#3b82c4", "#d9822b", "#2f9e70", "#b55fb5", "#c9544d", "#8a7f2e", "#4aa3a8", "#7c7fd0")
-"""Of middle lightness: they read on white and on black."""
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1d2125;--quiet:#626a73;--rule:#e3e5e8;--paper:#fff;--bar:#3b82c4;--base:#a3a9b1}
@@ -56,6 +57,8 @@ svg{color:var(--quiet)}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important}
 .wide svg{overflow:visible}
 @media(max-width:36rem){.wide svg text{font-size:14px!important}table{font-size:.875rem}th,td{padding-right:.5rem}}
+pre{font-size:.8rem;white-space:pre-wrap;padding:.75rem 1rem;border:1px solid var(--rule);border-radius:4px}
+li{margin:.35rem 0;max-width:42rem}
 details{margin-top:3rem}
 summary{cursor:pointer;padding:.5rem 0}
 """
@@ -118,38 +121,6 @@ def picture(path: Path) -> str:
     return f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="{source}"></figure>'
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One line of a plot: values at `x`; where either is not finite there is no point."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    colour: str
-    style: str = "-"
-
-
-INK = "#010203"
-"""Stands for the page's own ink until the SVG is done, so that one plot serves light and dark screens."""
-
-PLOT_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "posecast",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "grid.linewidth": 0.5,
-    "grid.alpha": 0.2,
-    "lines.solid_capstyle": "round",
-    "grid.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-
-
 def plot(
     title: str,
     curves: Sequence[Curve],
@@ -160,39 +131,14 @@ def plot(
     wide: bool = False,
 ) -> str:
     """Curves over `x_label` as inline SVG; `levels` are horizontal lines: dashed, dash-dotted, dotted."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator
+    panel = Panel("", curves, levels, logarithmic)
+    return figure(title, draw([panel], x_label, size=(7.0, 2.8) if wide else (3.6, 2.0), wide=wide), wide=wide)
 
-    with rc_context(PLOT_STYLE):
-        figure = Figure(figsize=(7.0, 2.8) if wide else (3.6, 2.0), layout="constrained")
-        axes = figure.subplots()
-        for level, style in zip(levels, ("--", "-.", ":"), strict=True) if levels else ():
-            if math.isfinite(level):
-                axes.axhline(level, color=INK, alpha=0.6, linewidth=1.0, linestyle=style)
-        for curve in curves:
-            points = _thinned([p for p in zip(curve.x, curve.y, strict=True) if math.isfinite(sum(p))])
-            marker = "o" if len(points) <= 20 else None  # a single point makes no line
-            x, y = zip(*points, strict=True) if points else ((), ())
-            axes.plot(
-                x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5
-            )
-        axes.set_xlabel(x_label)
-        if logarithmic:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_locator(NullLocator())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
+
+def figure(title: str, drawn: Figure, *, wide: bool = True) -> str:
+    """A drawn figure as inline SVG under its title."""
     start = '<figure class="wide">' if wide else "<figure>"
-    return f"{start}<figcaption>{text(title)}</figcaption>{_inline(buffer.getvalue(), title)}</figure>"
-
-
-def _thinned(points: list[tuple[float, float]], most: int = 1000) -> list[tuple[float, float]]:
-    """Every n-th point, and the last: more than the eye can part only makes the page heavy."""
-    step = math.ceil(len(points) / most) or 1
-    return points[::step] + ([points[-1]] if points and (len(points) - 1) % step else [])
+    return f"{start}<figcaption>{text(title)}</figcaption>{_inline(as_svg(drawn), title)}</figure>"
 
 
 def _inline(svg: str, label: str) -> str:

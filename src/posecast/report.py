@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from posecast import page
 from posecast.errors import InputError
-from posecast.files import read_json, read_json_lines, write_text
-from posecast.page import COLOURS, Curve, bar, shown, text
+from posecast.files import write_text
+from posecast.page import bar, shown, text
+from posecast.plots import COLOURS, Curve
+from posecast.runs import Run, number, read_run
 
 BASELINES = {
     "nearest_pose": "Frame of the nearest training pose",
@@ -34,32 +35,6 @@ PANELS = (
 """Title of a plot and its key in log.jsonl; `validation_` before the key is drawn too where it is logged."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a run folder holds; `log` has one entry per epoch, `scores` is empty before evaluation."""
-
-    name: str
-    config: dict[str, Any]
-    log: list[dict[str, Any]]
-    scores: dict[str, Any]
-    pictures: list[Path]
-
-    def score(self, *keys: str) -> float:
-        """One number of scores.json; NaN where it is missing or null."""
-        value: Any = self.scores
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return _number(value)
-
-    def column(self, key: str) -> list[float]:
-        """One key of the log, epoch by epoch; NaN where an epoch lacks it."""
-        return [_number(entry.get(key)) for entry in self.log]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-
-
 def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False) -> None:
     """Write one page to `out`: about one run, or comparing several. The same folders give the same bytes.
 
@@ -74,7 +49,7 @@ def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False)
     names = [folder.resolve().name for folder in run_folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in run_folders]
-    runs = [_read_run(folder, name) for folder, name in zip(run_folders, names, strict=True)]
+    runs = [read_run(folder, name) for folder, name in zip(run_folders, names, strict=True)]
     if len(runs) == 1:
         [run] = runs
         write_text(out, page.page(run.name, [_headline(run), _curves(runs), *_evidence(run)]))
@@ -88,19 +63,6 @@ def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False)
 def _is_report(path: Path) -> bool:
     with path.open("rb") as file:
         return page.MARKER.encode() in file.read(200)
-
-
-def _read_run(folder: Path, name: str) -> Run:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} is not a run folder: it has no config.json; name a folder made by train.")
-    scores_path = folder / "scores.json"
-    return Run(
-        name,
-        config=read_json(folder / "config.json", "the configuration of a run"),
-        log=read_json_lines(folder / "log.jsonl"),
-        scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
-        pictures=[*sorted(folder.glob("samples/*-strip.png")), *sorted(folder.glob("samples/*-side-by-side.webp"))],
-    )
 
 
 def _comparison(runs: Sequence[Run]) -> str:
@@ -203,7 +165,7 @@ def _frame_plots(run: Run) -> str:
     levels = [run.score("baselines", key) for key in BASELINES]
     plots = []
     for sequence in sequences if isinstance(sequences, list) else ():
-        psnr_db = {kind: [_number(v) for v in sequence["psnr_db"][kind]] for kind in kinds}
+        psnr_db = {kind: [number(v) for v in sequence["psnr_db"][kind]] for kind in kinds}
         curves = [Curve(range(2, len(y) + 2), y, kinds[kind]) for kind, y in psnr_db.items()]
         title = f"Sequence {sequence.get('name', '')}"
         plots.append(page.plot(title, curves, "frame", levels=levels, wide=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from posecast.data.checking import CheckResult, limited
 
 if TYPE_CHECKING:
     from posecast.evaluation import Scores
+    from posecast.grading import Grade
 
 BASELINES = {
     "copy_first_frame": "copying the first frame",
@@ -43,11 +44,54 @@ def print_scores(scores: Scores) -> None:
             f"earlier {scores.drift.restarted_psnr_db:.2f} dB.",
             highlight=False,
         )
+    seen = scores.reconstruction
     console.print(
-        f"Reconstruction {scores.reconstruction_psnr_db:.2f} dB: uses the posterior, which sees the target; "
-        "not a prediction.",
+        f"Reconstruction {seen.psnr_db:.2f} dB: uses the posterior, which sees the target; not a prediction. "
+        f"Its latent: {seen.rate_nats:.2f} nats per frame, {seen.active_units} of {seen.num_units} units active.",
         highlight=False,
     )
+
+
+def print_grade(grade: Grade) -> None:
+    """A submission's PSNR by sequence and by part of the board, beside copying the first frame."""
+    from posecast.grading import LAST_FRAME, LIMIT_DB
+
+    table = Table(title="the course's metric: mean PSNR of the frames that count")
+    for column in ("", "frames that count", "PSNR, dB", "copying the first frame, dB"):
+        table.add_column(column, justify="right" if column else "left")
+    for one in grade.sequences:
+        copied = f"{one.copied_psnr_db.mean():.2f}"
+        table.add_row(f"sequence {one.name}", str(len(one.psnr_db)), f"{one.psnr_db.mean():.2f}", copied)
+    table.add_section()
+    frames = sum(len(one.psnr_db) for one in grade.sequences)
+    table.add_row("all", str(frames), f"{grade.psnr_db:.2f}", f"{grade.copied_psnr_db:.2f}")
+    for part, psnr_db in grade.parts.items():
+        table.add_row(part.lower() + " part", str(len(psnr_db)), f"{psnr_db.mean():.2f}" if len(psnr_db) else "-", "")
+    console = Console(width=None if Console().is_terminal else 100)
+    console.print(table)
+    console.print(
+        f"Frame 0 is given; of the others, the first {LAST_FRAME} count. The truth itself reads {LIMIT_DB:.2f} dB, "
+        "the limit of 8 bits.",
+        highlight=False,
+    )
+
+
+def print_comparison(content: dict[str, Any]) -> None:
+    """The settings of an experiment side by side, its findings, and the report's claims."""
+    table = Table(title=f"{content['experiment']}: mean ± half of the 95 % interval over seeds")
+    columns = {"psnr_db": "PSNR, dB", "ssim": "SSIM", "drift_db": "drift, dB", "rate_nats": "rate, nats"}
+    table.add_column("setting")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for name, values in content["settings"].items():
+        marked = f"{name} (best)" if content["best"] == name else name
+        table.add_row(marked, *(values[key]["text"] for key in columns))
+    console = Console(width=None if Console().is_terminal else 100)
+    console.print(table)
+    for said in content["findings"]:
+        console.print(f"- {said}", highlight=False)
+    for claim in content["claims"]:
+        console.print(f"Claim: {claim['sentence']} {claim['verdict'].upper()}. {claim['evidence']}", highlight=False)
 
 
 def print_check(result: CheckResult) -> bool:

@@ -1,0 +1,224 @@
+"""An experiment carried out: its runs planned once, claimed one by one, trained, scored.
+
+In: a grid's configurations and a data set. Out: DIR/experiment.json (the plan), DIR/runs/NAME-seedK, each a run folder.
+Several processes or machines that see one DIR share the runs out among themselves; what is finished is skipped.
+Knows no page. Next: `comparing.py`, which reads the runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, SoftFileLease, Timeout
+from lightning_fabric import Fabric
+
+import posecast
+from posecast.checkpoint import WEIGHTS
+from posecast.config import Budget, Config, parse_size, to_dict
+from posecast.data.clips import ClipCutter
+from posecast.data.packed import load_footage
+from posecast.data.recordings import Footage
+from posecast.errors import InputError, TrainingFailed
+from posecast.files import claim_folder, write_json
+from posecast.grids import Grid
+from posecast.learning import Learner
+from posecast.machine import resolve_device, resolve_precision
+from posecast.pace import measure_speed, steps_per_epoch, steps_within
+from posecast.plans import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan
+from posecast.scoring import score_run
+from posecast.standing import Status, Watcher
+from posecast.training import build_cutter, footage_seen, train
+
+LEASE_SECONDS = 90.0
+"""A claim that shows no life for so long is taken over; every process must agree on it."""
+POLL_SECONDS = 2.0
+
+
+def open_experiment(
+    grid: Grid,
+    configs: Mapping[str, Config],
+    data: Path,
+    out: Path,
+    *,
+    num_seeds: int = 3,
+    futures: int = 10,
+    device: str = "auto",
+    force: bool = False,
+    say: Callable[[str], None],
+) -> Plan:
+    """Plan an experiment into the folder `out`, or join the one begun there. Raises InputError.
+
+    Budgets in minutes become numbers of updates by one measurement, so that the settings which share networks get
+    the same number, and the runs can be repeated.
+    """
+    first = next(iter(configs.values()))
+    footage = load_footage(data, parse_size(first.size))
+    request = {
+        "grid": grid.name,
+        "settings": {name: to_dict(config) for name, config in configs.items()},
+        "num_seeds": num_seeds,
+        "futures": futures,
+        "fingerprint": footage.facts["fingerprint"],
+    }
+    if force or not (out / PLAN).exists():
+        claim_folder(out, marker=PLAN, ours=WRITTEN, force=force, besides=(LOCK,))
+    with FileLock(out / LOCK):  # the first to come plans; the others wait here and read what it planned
+        if not (out / PLAN).exists():
+            say("Planning: how many updates each setting gets")
+            planned = plan_budgets(grid, configs, footage, device)
+            content = {
+                "posecast": posecast.__version__,
+                "experiment": grid.name,
+                "question": grid.question,
+                "data": str(data.resolve()),
+                "seeds": [first.seed + k for k in range(num_seeds)],
+                "futures": futures,
+                "settings": {name: to_dict(config) for name, config in planned.items()},
+                "request": request,
+            }
+            write_json(out / PLAN, content)
+        plan, begun_with = read_plan(out)
+    check_same_request(out, begun_with, request)
+    return dataclasses.replace(plan, data=data)
+
+
+def plan_budgets(grid: Grid, configs: Mapping[str, Config], footage: Footage, device: str) -> dict[str, Config]:
+    """Every configuration with a budget in epochs or updates, its schedules unfolding within it."""
+    speeds: dict[Any, tuple[float, float]] = {}
+    planned = {}
+    for name, config in configs.items():
+        seen = footage_seen(config, footage)
+        cutter = build_cutter(config, seen)
+        if config.budget.minutes is not None:
+            training = config.training
+            alike = (config.networks, training.clip_length, training.batch_size, training.validation_frames)
+            if alike not in speeds:
+                speeds[alike] = measured(config, cutter, seen, device)
+            steps = minutes_in_steps(grid, config, cutter, speeds[alike])
+        else:
+            steps = config.budget.steps
+        planned[name] = unfolded(config, cutter, steps, grid.schedule_epochs)
+    return planned
+
+
+def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) -> tuple[float, float]:
+    """Seconds of an update and of a validation."""
+    accelerator = resolve_device(device)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
+    return measure_speed(Learner(fabric, config), cutter, footage)
+
+
+def minutes_in_steps(grid: Grid, config: Config, cutter: ClipCutter, speed: tuple[float, float]) -> int:
+    """Updates that fit into a run's minutes, beside its validations."""
+    assert config.budget.minutes is not None
+    seconds = 60.0 * config.budget.minutes
+    if not grid.schedule_epochs:
+        return steps_within(seconds, config, cutter, speed)
+    step_seconds, validation_seconds = speed
+    validations = -(-grid.schedule_epochs // config.training.validate_every)
+    return int((seconds - validations * validation_seconds) / step_seconds)
+
+
+def unfolded(config: Config, cutter: ClipCutter, steps: int | None, schedule_epochs: int) -> Config:
+    """The configuration with its budget planned: `steps` updates, or its own number of epochs where that is None.
+
+    Where schedules count epochs and the budget buys fewer than these, epochs are made shorter, by their number of
+    clips, so that the whole schedule unfolds. Raises InputError where there is less than an update for an epoch.
+    """
+    training = config.training
+    ordinary = steps_per_epoch(config, cutter, training.fast_epochs)
+    if steps is None:
+        epochs = config.budget.epochs
+        assert epochs is not None
+        if epochs >= schedule_epochs:
+            return config
+        steps = epochs * ordinary
+    elif not schedule_epochs:
+        return dataclasses.replace(config, budget=Budget(steps=steps))
+    fast = min(training.fast_epochs, schedule_epochs)
+    weight = fast * training.fast_share + (schedule_epochs - fast)  # of all epochs, in ordinary ones
+    per_epoch = int(steps / weight)
+    if per_epoch < 1:
+        raise InputError(
+            f"The budget buys {max(steps, 0)} updates a run, but the schedules count {schedule_epochs} epochs; "
+            "give more --minutes, --steps or --epochs, or smaller networks."
+        )
+    shorter = dataclasses.replace(training, clips_per_epoch=per_epoch * training.batch_size)
+    return dataclasses.replace(config, training=shorter, budget=Budget(epochs=schedule_epochs))
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    device: str = "auto",
+    say: Callable[[str], None],
+    watcher: Callable[[], Watcher],
+    after_each: Callable[[], object],
+) -> None:
+    """Train and score every run that nobody else has claimed, until all are finished.
+
+    Where the others have claimed what is left, waits for them, and takes over a claim that shows no life.
+    """
+    runs = plan.runs
+    (plan.out / "claims").mkdir(exist_ok=True)
+    leases = {
+        run.name: SoftFileLease(plan.out / "claims" / f"{run.name}.claim", lease_duration=LEASE_SECONDS) for run in runs
+    }
+    while waiting := [run for run in runs if not run.finished]:
+        worked = False
+        for run in waiting:
+            with claimed(leases[run.name]) as ours:
+                if ours and not run.finished:
+                    say(f"[{runs.index(run) + 1}/{len(runs)}] {run.setting}, seed {run.config.seed}")
+                    worked = True
+                    train_and_score(plan, run, device, leases[run.name], watcher())
+            if worked:
+                after_each()
+                break  # begin again with the first: another process may have finished some meanwhile
+        if not worked:
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def claimed(lease: SoftFileLease) -> Iterator[bool]:
+    """Hold a claim if nobody else does; says whether."""
+    try:
+        lease.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lease.release()
+
+
+def train_and_score(plan: Plan, run: PlannedRun, device: str, lease: SoftFileLease, watcher: Watcher) -> None:
+    """One run, from where it stands to its scores; a failed training is written down as such."""
+
+    def watch(status: Status) -> None:
+        if lease.compromise is not None:  # this machine slept, and another took the run over
+            raise ClaimLost(run.name)
+        watcher(status)
+
+    size = parse_size(run.config.size)
+    try:
+        train(run.config, partial(load_footage, plan.data, size), run.folder, device=device, resume=True, watcher=watch)
+        if not (run.folder / WEIGHTS).exists():
+            raise TrainingFailed("No validation rollout of this run was finite.")
+    except TrainingFailed as error:
+        write_json(run.failure, {"failed": str(error)})
+    except ClaimLost:
+        pass
+    else:
+        score_run(run.folder, plan.data, futures=plan.futures, device=resolve_device(device))
+
+
+class ClaimLost(Exception):
+    """Another process holds the claim of the run that this one was working on."""

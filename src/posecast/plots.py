@@ -1,0 +1,154 @@
+"""Curves drawn: one panel, or several over one axis, as SVG for a page or as files.
+
+In: numbers. Out: a matplotlib figure, its SVG, or a file; the same bytes for the same input. Knows no runs.
+Next: `page.py`, which sets figures into a page.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from posecast.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#3b82c4", "#d9822b", "#2f9e70", "#b55fb5", "#c9544d", "#8a7f2e", "#4aa3a8", "#7c7fd0")
+"""Of middle lightness: they read on white and on black."""
+LineStyle = Literal["-", "--"]
+INK = "#010203"
+"""Stands for a page's own ink until its SVG is done, so that one plot serves light and dark screens."""
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "posecast",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.2,
+    "lines.solid_capstyle": "round",
+    "text.color": INK,
+    "grid.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot: values at `x`; where either is not finite there is no point."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    style: LineStyle = "-"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    """A band around the line, drawn where both are given and finite."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes; `levels` are horizontal lines: dashed, dash-dotted, dotted."""
+
+    title: str
+    curves: Sequence[Curve]
+    levels: Sequence[float] = ()
+    logarithmic: bool = False
+
+
+def draw(
+    panels: Sequence[Panel],
+    x_label: str,
+    *,
+    size: tuple[float, float],
+    wide: bool = True,
+    legend: Mapping[str, tuple[str, LineStyle]] | None = None,
+) -> Figure:
+    """Panels one above the other over one axis, `size` inches in all; `legend` gives names colour and line style."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, panel in zip(rows, panels, strict=True):
+            _fill(axes, panel, wide)
+        rows[-1].set_xlabel(x_label)
+        if legend:
+            lines = [Line2D([], [], color=colour, linestyle=style) for colour, style in legend.values()]
+            names = figure.legend(lines, list(legend), loc="outside upper left", ncols=4, frameon=False)
+            for name in names.get_texts():
+                name.set_parse_math(False)
+    return figure
+
+
+def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if panel.title:
+        axes.set_title(panel.title, loc="left", fontsize=9, parse_math=False)
+    for level, style in zip(panel.levels, ("--", "-.", ":"), strict=True) if panel.levels else ():
+        if math.isfinite(level):
+            axes.axhline(level, color=INK, alpha=0.6, linewidth=1.0, linestyle=style)
+    for curve in panel.curves:
+        points = _thinned([p for p in zip(curve.x, curve.y, strict=True) if math.isfinite(sum(p))])
+        marker = "o" if len(points) <= 20 else None  # a single point makes no line
+        x, y = zip(*points, strict=True) if points else ((), ())
+        axes.plot(x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5)
+    if panel.logarithmic:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.ticklabel_format(useOffset=False)
+    limits = axes.get_ylim()  # of the lines: a band may be far wider, and would flatten them
+    for curve in panel.curves:
+        _shade(axes, curve)
+    axes.set_ylim(limits)
+
+
+def _shade(axes: Axes, curve: Curve) -> None:
+    band = zip(curve.x, curve.low, curve.high, strict=True) if len(curve.low) else ()
+    edges = _thinned([edge for edge in band if math.isfinite(sum(edge))])
+    x, low, high = zip(*edges, strict=True) if edges else ((), (), ())
+    axes.fill_between(x, low, high, color=curve.colour, alpha=0.15, linewidth=0)
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure on a transparent ground."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The figure on white, as the format that the name ends in (.svg or .png), atomically."""
+    from matplotlib import rc_context
+
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    with rc_context(STYLE), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], facecolor="white", dpi=160, metadata=metadata)
+
+
+def _thinned(points: list[tuple[float, ...]], most: int = 1000) -> list[tuple[float, ...]]:
+    """Every n-th point, and the last: more than the eye can part only makes a page heavy."""
+    step = math.ceil(len(points) / most) or 1
+    return points[::step] + ([points[-1]] if points and (len(points) - 1) % step else [])
