@@ -11,7 +11,7 @@ import pytest
 from posecast.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCUMENTS = ["README.md", "README.zh-TW.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 WITH_EXAMPLES = [
     str(path.relative_to(ROOT / "src").with_suffix("")).replace("/", ".")
     for path in sorted((ROOT / "src").rglob("*.py"))
@@ -32,34 +32,65 @@ def test_examples_in_docstrings(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def commands() -> list[list[str]]:
-    """The README's posecast commands, without their comments."""
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+def commands(document: str = "README.md") -> list[list[str]]:
+    """A README's posecast commands, without their comments."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
     lines = re.findall(r"^posecast (.*)$", "".join(blocks), flags=re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
+
+
+SMALL = "--size 16x16 --widths 8 16 --blocks 1 --clip-length 4".split()
+SMALL_LAB4 = "--frame-channels 8 --pose-channels 4 --latent-channels 4 --fusion-channels 8 --size 16x16".split()
+TEMPLATE = "--frame_H 16 --frame_W 16 --train_vi_len 4 --F_dim 8 --L_dim 4 --N_dim 4 --D_out_dim 8".split()
+MADE_SMALL = {  # options that stand for size and time: their values here
+    "--minutes": "0.05",
+    "--num_epoch": "1",
+    "--poses": "DATA/test/test_label/0",
+}
 
 
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names stand for things made here, sizes and budgets are made small; the options are the README's own."""
     monkeypatch.chdir(tmp_path)
     assert main("synth DATA --sequences 1 --frames 30 --size 16x16".split()) == 0
-    small = "--size 16x16 --widths 8 16 --blocks 1 --clip-length 4".split()
+    photo = str(next(Path("DATA/test/test_img/0").iterdir()))
+    extra = {
+        "train": SMALL,
+        "experiment": [*SMALL_LAB4, "--clip-length", "4", "--steps", "20", "--seeds", "1", "--futures", "1"],
+        "lab4": TEMPLATE,
+        "score": ["--size", "16x16"],
+        "import-lab4": ["--size", "16x16"],
+    }
     seen = set()
     for words in commands():
         name = words[0]
-        if name in ("import-lab4", "demo"):  # tested whole in test_cli.py: one needs a checkpoint, one minutes
+        if name == "demo":  # tested whole in test_cli.py: it takes minutes
             continue
-        words = [word for word in words if word not in ("[RUN", "...]")]
-        words = [
-            "0.05" if previous == "--minutes" else word for previous, word in zip(["", *words], words, strict=False)
-        ]
-        words = ["DATA/test/test_label/0" if p == "--poses" else w for p, w in zip(["", *words], words, strict=False)]
-        words = [str(next(Path("DATA/test/test_img/0").iterdir())) if w == "ME.png" else w for w in words]
+        pairs = zip(["", *words], words, strict=False)
+        words = [MADE_SMALL.get(previous, word) for previous, word in pairs if word not in ("[RUN", "...]")]
+        words = [{"ME.png": photo, "CKPT": "epoch=70.ckpt"}.get(word, word) for word in words]
         if name == "synth":
             words = ["synth", "OTHER", "--frames", "20", "--size", "16x16"]
-        assert main([*words, *(small if name == "train" else [])]) == 0, words
+        if name == "experiment":
+            words = words[: words.index("--minutes")]
+        assert main([*words, *extra.get(name, [])]) == 0, words
         seen.add(name)
-    assert seen == {"check", "train", "evaluate", "generate", "submit", "report", "synth"}
+    assert seen >= {"check", "train", "evaluate", "generate", "report", "synth", "experiment"}
+    assert seen >= {"lab4", "submit", "score", "export-lab4", "import-lab4"}
+
+
+def test_the_chinese_readme_says_the_same() -> None:
+    """The same commands in the same order, the same Python, the same numbers measured, the same files."""
+    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh-TW.md"))
+    assert commands("README.zh-TW.md") == commands()
+    for pattern in (
+        r"^(>>> .*?)(?:  #.*)?$",
+        r"^\|.*?((?:\| \*{0,2}[\d.]+.*)+)\|$",
+        r"^\| \[?`?((?:src|tests|docs|bench|constr)[\w./]*)",
+    ):
+        found, expected = (re.findall(pattern, text, flags=re.MULTILINE) for text in (chinese, english))
+        assert found == expected
+        assert len(found) > 3
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -75,3 +106,10 @@ def test_files_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     for name in re.findall(r"`((?:src|tests|docs)/[\w./]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_architecture_names_every_file() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    source = ROOT / "src" / "posecast"
+    files = {str(path.relative_to(source)) for path in source.rglob("*.py") if not path.name.startswith("__")}
+    assert {name for name in files if f"`{name}`" not in text and not name.startswith("commands/")} == set()

@@ -150,7 +150,7 @@ def test_a_trained_run_becomes_a_checkpoint_that_paints_the_same(
         torch.testing.assert_close(networks.eval().step(frame, pose, z), ours, atol=1e-5, rtol=1e-4)
 
 
-def test_each_kept_epoch_can_be_exported(data: Path, tmp_path: Path) -> None:
+def test_each_kept_epoch_can_be_exported(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--keep-every", "1"]
     assert main(command) == 0
@@ -159,8 +159,21 @@ def test_each_kept_epoch_can_be_exported(data: Path, tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{epoch}.ckpt", weights_only=True) for epoch in (1, 2))
     assert (first["last_epoch"], second["last_epoch"]) == (1, 2)
     assert not same(first["state_dict"], second["state_dict"])
-    for epoch in ("3", "0"):
+    refused = {"3": "kept no weights of epoch 3, only of 1, 2; ", "0": "--epoch is 0"}
+    for epoch, said in refused.items():
+        capsys.readouterr()
         assert main(["export-lab4", str(run), "--out", str(tmp_path / "no.ckpt"), "--epoch", epoch]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no.ckpt").exists()
+
+
+def test_a_run_that_kept_no_epochs_says_how_to_keep_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = imported(saved({"state_dict": course().state_dict()}, tmp_path), tmp_path / "run")
+    capsys.readouterr()
+    assert main(["export-lab4", str(run), "--out", str(tmp_path / "no.ckpt"), "--epoch", "3"]) == 2
+    said = capsys.readouterr().err
+    assert f"{run} kept no weights of epoch 3, nor of any other; " in said
+    assert "--keep-every" in said
     assert not (tmp_path / "no.ckpt").exists()
 
 
@@ -172,7 +185,6 @@ def test_training_starts_from_a_checkpoint(data: Path, tmp_path: Path) -> None:
     trained = load_run(tmp_path / "run").networks.state_dict()
     for name, value in course(seed=3).named_parameters():
         torch.testing.assert_close(trained[name], value.detach(), atol=1e-6, rtol=0)
-    assert trained["label_transformation.2.num_batches_tracked"] > weights["label_transformation.2.num_batches_tracked"]
 
 
 @pytest.mark.parametrize("wrong", ["widths", "networks"])

@@ -63,6 +63,55 @@ def test_lab4_test_writes_the_submission(run: Path, data: Path, tmp_path: Path) 
     assert not (tmp_path / "other").exists()
 
 
+def test_all_that_a_script_passes_to_the_tester_is_taken(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = counted_pools(monkeypatch)
+    out = tmp_path / "submission"
+    words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(run), "--save_root", str(out), "--device", "cpu"]
+    words += "--val_vi_len 24 --F_dim 8 --L_dim 4 --N_dim 4 --D_out_dim 8".split()
+    assert main([*words, "--num_workers", "3", "--store_visualization", "--test"]) == 0
+    assert pools == [3]  # one test sequence
+    assert sorted(path.name for path in out.iterdir()) == ["pred_seq0.gif", "pred_seq0.png", "submission.csv"]
+    assert main([*words, "--num_workers", "-1", "--force"]) == 2
+    assert main([*words, "--force"]) == 0
+    assert not (out / "pred_seq0.png").exists()  # no picture of another submission stays
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("--F_dim 128", "--F_dim is 128, but"), ("--D_out_dim 8 --N_dim 12", "--N_dim is 12, but")],
+)
+@pytest.mark.parametrize("kind", ["run", "checkpoint"])
+def test_widths_that_are_not_the_checkpoints_are_refused(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, said: str, kind: str
+) -> None:
+    checkpoint = run
+    if kind == "checkpoint":
+        checkpoint = tmp_path / "epoch=1.ckpt"
+        assert main(["export-lab4", str(run), "--out", str(checkpoint)]) == 0
+    words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(checkpoint), "--save_root", str(tmp_path / "s")]
+    capsys.readouterr()
+    assert main([*words, "--val_vi_len", "24", *wrong.split()]) == 2
+    heard = capsys.readouterr().err.strip().splitlines()
+    own = 8 if "F_dim" in said else 4
+    assert f"{said} {checkpoint} has {own}; " in heard[-1]
+    assert not list(tmp_path.glob("s*"))
+
+
+def test_a_run_without_the_courses_networks_has_no_such_widths(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = "--widths 8 --blocks 1 --clip-length 4 --steps 1 --size 16x16 --device cpu".split()
+    assert main(["train", "--data", str(data), "--out", str(run), *small]) == 0
+    words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(run), "--save_root", str(tmp_path / "s")]
+    capsys.readouterr()
+    assert main([*words, "--val_vi_len", "24", "--L_dim", "32"]) == 2
+    assert f"--L_dim is 32, but {run} has none" in capsys.readouterr().err
+    assert main([*words, "--val_vi_len", "24"]) == 0
+
+
 def test_test_scores_and_trains_nothing(run: Path, data: Path, tmp_path: Path) -> None:
     before = (run / "model.safetensors").read_bytes()
     words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "new"), *SMALL, "--test"]
@@ -90,7 +139,8 @@ def test_resume_wants_the_options_it_was_begun_with(data: Path, tmp_path: Path) 
     assert main([*words, "--batch_size", "3", "--resume"]) == 0
 
 
-def test_num_workers_are_the_threads_that_decode(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def counted_pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many threads each pool that decodes pictures will have."""
     pools = []
 
     class Pool(ThreadPoolExecutor):
@@ -99,6 +149,11 @@ def test_num_workers_are_the_threads_that_decode(data: Path, tmp_path: Path, mon
             super().__init__(num_threads)
 
     monkeypatch.setattr("posecast.data.course.ThreadPoolExecutor", Pool)
+    return pools
+
+
+def test_num_workers_are_the_threads_that_decode(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = counted_pools(monkeypatch)
     unpacked = ["24" if word == "16" else word for word in SMALL]  # a size that no other test has packed
     words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "run"), *unpacked]
     assert main([*words, "--num_epoch", "1", "--num_workers", "3"]) == 0

@@ -254,8 +254,25 @@ def test_a_checkpoint_of_the_course_is_imported_first(tmp_path: Path) -> None:
     lab_test = LabTest(DR=Path("D"), save_root=Path("S"), ckpt_path=Path("epoch=3.ckpt"), output="sigmoid")
     importing, submitting = submit_words(lab_test)
     assert importing[importing.index("--output") + 1] == "sigmoid"
-    assert submitting == ["submit", "S-run", "--data", "D", "--out", "S"]
+    assert submitting == ["submit", "S-run", "--data", "D", "--out", "S", "--threads", "4"]
     (alone,) = submit_words(dataclasses.replace(lab_test, ckpt_path=tmp_path, output=None))
     assert alone[1] == str(tmp_path)
     with pytest.raises(InputError, match="knows its own"):
         submit_words(dataclasses.replace(lab_test, ckpt_path=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("typed_words", "words"),
+    [
+        ("--num_workers 2", ["--threads", "2"]),
+        ("--num_workers 0", ["--threads", "1"]),
+        ("--store_visualization", ["--threads", "4", "--strips"]),
+        ("--force", ["--threads", "4", "--force"]),
+        ("--test", ["--threads", "4"]),
+        ("--F_dim 64 --L_dim 16 --N_dim 8 --D_out_dim 96", ["--threads", "4"]),  # checked, not passed on
+    ],
+)
+def test_the_testers_options_become_words(typed_words: str, words: list[str]) -> None:
+    command = ["lab4", "test", "--DR", "D", "--save_root", "S", "--ckpt_path", "C.ckpt", "--dry_run"]
+    _, submitting = printed([*command, *typed_words.split()]).splitlines()
+    assert typed(submitting) == ["submit", "S-run", "--data", "D", "--out", "S", *words]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from posecast import submission
 from posecast.cli import main
+from posecast.data.course import read_test_sequences
 from posecast.grading import LIMIT_DB, grade
+from posecast.media import contact_sheet, read_picture
 
 SIZE = (16, 16)
 
@@ -49,6 +52,29 @@ def test_what_submit_writes_score_reads(
     assert "--size" in capsys.readouterr().err
     assert main(["score", str(file), "--truth", str(data), "--size", "16x16"]) == 2
     assert "every true frame" in capsys.readouterr().err
+
+
+def test_a_strip_shows_ten_instants_of_pose_and_prediction(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = trained
+    words = ["submit", str(run), "--data", str(data)]
+    assert main([*words, "--out", str(tmp_path / "plain")]) == 0
+    assert main([*words, "--out", str(tmp_path / "shown"), "--strips", "--threads", "1"]) == 0
+    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["pred_seq0.gif", "submission.csv"]
+    for name in ("pred_seq0.gif", "submission.csv"):
+        assert (tmp_path / "shown" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    poses = read_test_sequences(data, SIZE)[0].poses
+    rows = (tmp_path / "shown" / "submission.csv").read_text().splitlines()[1:]
+    painted = [np.array(row.split(",")[1:], np.uint8).reshape(3, *SIZE).transpose(1, 2, 0) for row in rows]
+    expected = contact_sheet({"pose": list(poses), "prediction": painted}, every=2, scale=6)  # 20 poses, 16 pixels
+    shown = read_picture(tmp_path / "shown" / "pred_seq0.png")
+    np.testing.assert_array_equal(shown, expected)
+    assert shown.shape[1] > 10 * 6 * SIZE[1] > shown.shape[1] / 2
+
+
+def test_no_threads_are_none(trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = trained
+    assert main(["submit", str(run), "--data", str(data), "--out", str(tmp_path / "s"), "--threads", "0"]) == 2
+    assert "--threads is 0" in capsys.readouterr().err
 
 
 def test_strict_refuses_another_form_before_anything_is_written(

@@ -39,10 +39,15 @@ class Estimate:
             return 1
         return -1 if self.mean + self.half_width < 0 else 0
 
-    def __str__(self) -> str:
+    def shown(self, places: int) -> str:
+        """Mean and half width as text; a dash where nothing is known."""
         if not math.isfinite(self.mean):
             return "–"
-        return f"{self.mean:.2f}" + (f" ± {self.half_width:.2f}" if math.isfinite(self.half_width) else "")
+        half = f" ± {self.half_width:.{places}f}" if math.isfinite(self.half_width) else ""
+        return f"{round(self.mean, places) + 0.0:.{places}f}{half}"  # + 0.0: no minus before a nought
+
+    def __str__(self) -> str:
+        return self.shown(2)
 
 
 def estimate(values: Sequence[float]) -> Estimate:

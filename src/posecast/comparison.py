@@ -53,7 +53,7 @@ def numbers(plan: Plan, found: Sequence[Outcome]) -> dict[str, Any]:
         "interval": "Student's t at 95 % over seeds; differences paired by seed",
         "settings": {
             one.name: {
-                **{label: as_json(one, keys) for label, keys in COLUMNS.items()},
+                **{label: as_json(one, *column) for label, column in COLUMNS.items()},
                 "seeds": sorted(one.runs),
                 "failures": {str(seed): why for seed, why in one.failures.items()},
             }
@@ -68,25 +68,25 @@ def numbers(plan: Plan, found: Sequence[Outcome]) -> dict[str, Any]:
 
 
 COLUMNS = {
-    "psnr_db": ("summary", "psnr_db", "mean"),
-    "ssim": ("summary", "ssim", "mean"),
-    "best_of_futures_psnr_db": ("summary", "psnr_db", "best"),
-    "drift_db": ("drift", "difference_db"),
-    "rate_nats": ("latent", "rate_nats"),
-    "active_units": ("latent", "active_units"),
+    "psnr_db": (("summary", "psnr_db", "mean"), 2),
+    "ssim": (("summary", "ssim", "mean"), 3),
+    "best_of_futures_psnr_db": (("summary", "psnr_db", "best"), 2),
+    "drift_db": (("drift", "difference_db"), 2),
+    "rate_nats": (("latent", "rate_nats"), 2),
+    "active_units": (("latent", "active_units"), 0),
 }
-"""Columns of the table, by where scores.json has them."""
+"""Columns of the table: where scores.json has them, and decimal places."""
 
 
-def as_json(one: Outcome, keys: tuple[str, ...]) -> dict[str, Any]:
+def as_json(one: Outcome, keys: tuple[str, ...], places: int) -> dict[str, Any]:
     value = one.estimate(lambda run: run.score(*keys))
-    return {"mean": value.mean, "half_width": value.half_width, "text": str(value)}
+    return {"mean": value.mean, "half_width": value.half_width, "text": value.shown(places)}
 
 
 def write_log(path: Path, found: Sequence[Outcome]) -> None:
     """Every line of every run's log, times left out."""
     runs = [(one.name, seed, run) for one in found for seed, run in sorted(one.runs.items())]
-    keys = [key for key in (runs[0][2].log[0] if runs and runs[0][2].log else {}) if key not in TIMES]
+    keys = dict.fromkeys(key for *_, run in runs for entry in run.log for key in entry if key not in TIMES)
     rows = [(name, seed, *(entry.get(key) for key in keys)) for name, seed, run in runs for entry in run.log]
     write_rows(path, ("setting", "seed", *keys), rows)
 
@@ -96,9 +96,10 @@ TIMES = ("seconds", "frames_per_second")
 
 def body(plan: Plan, found: Sequence[Outcome], content: dict[str, Any], figures: Sequence[str]) -> Iterator[str]:
     """The page from top to bottom: table, findings, claims, figures, how to repeat it."""
-    unfinished = sum(not run.finished for run in plan.runs)
+    unfinished = [run.name for run in plan.runs if not run.finished]
     if unfinished:
-        yield f"<p><b>{unfinished} of {len(plan.runs)} runs are not finished yet;</b> they are left out below.</p>"
+        number = f"{len(unfinished)} of {len(plan.runs)} runs are not finished yet"
+        yield f"<p><b>{number};</b> left out below: {text(', '.join(unfinished))}.</p>"
     yield result_table(found, content)
     yield "<h2>Findings</h2><ul>" + "".join(f"<li>{text(said)}</li>" for said in content["findings"]) + "</ul>"
     judged = [Claim(**claim) for claim in content["claims"]]

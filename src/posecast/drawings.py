@@ -127,7 +127,8 @@ def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
     panels = []
     for name in names:
         lines = [line for line in drawing.lines if line.panel == name]
-        curves = [curve_of(line, colours[line.setting], drawing.smoothed, len(lines)) for line in lines]
+        both = len({line.validation for line in lines}) > 1
+        curves = [curve_of(line, colours[line.setting], drawing.smoothed, both) for line in lines]
         panels.append(Panel(name, curves, drawing.levels, name in drawing.logarithmic and positive(lines)))
     shown_settings = {line.setting for line in drawing.lines}
     legend: dict[str, tuple[str, LineStyle]] = {
@@ -136,13 +137,13 @@ def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
     return draw(panels, drawing.x_label, size=(7.0, 0.6 + 1.9 * max(len(panels), 1.4)), legend=legend)
 
 
-def curve_of(line: Line, colour: str, smoothed: bool, num_lines: int) -> Curve:
+def curve_of(line: Line, colour: str, smoothed: bool, both: bool) -> Curve:
     mean, half = line.mean, line.half_width
     x = line.x
     if smoothed and len(x) > 2 * SMOOTHED_FRAMES:
         mean, half, x = moving_mean(mean), moving_mean(half), moving_mean(x)
     half = np.where(np.isfinite(half), half, np.nan)
-    style: LineStyle = "--" if line.validation and num_lines > 1 else "-"
+    style: LineStyle = "--" if line.validation and both else "-"
     return Curve(x.tolist(), mean.tolist(), colour, style, (mean - half).tolist(), (mean + half).tolist())
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,10 +65,11 @@ def open_experiment(
         "futures": futures,
         "fingerprint": footage.facts["fingerprint"],
     }
-    if force or not (out / PLAN).exists():
-        claim_folder(out, marker=PLAN, ours=WRITTEN, force=force, besides=(LOCK,))
+    refuse_foreign(out, force)
+    out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / LOCK):  # the first to come plans; the others wait here and read what it planned
-        if not (out / PLAN).exists():
+        if force or not (out / PLAN).exists():
+            claim_folder(out, marker=PLAN, ours=WRITTEN, force=force, besides=(LOCK,))
             say("Planning: how many updates each setting gets")
             planned = plan_budgets(grid, configs, footage, device)
             content = {
@@ -86,6 +86,13 @@ def open_experiment(
         plan, begun_with = read_plan(out)
     check_same_request(out, begun_with, request)
     return dataclasses.replace(plan, data=data)
+
+
+def refuse_foreign(out: Path, force: bool) -> None:
+    """Raise InputError if `out` is something else, before even a lock is left in it."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if (names and not names & {PLAN, LOCK}) or out.is_symlink() or (out.exists() and not out.is_dir()):
+        claim_folder(out, marker=PLAN, ours=WRITTEN, force=force)
 
 
 def plan_budgets(grid: Grid, configs: Mapping[str, Config], footage: Footage, device: str) -> dict[str, Config]:
@@ -170,36 +177,37 @@ def carry_out(
     leases = {
         run.name: SoftFileLease(plan.out / "claims" / f"{run.name}.claim", lease_duration=LEASE_SECONDS) for run in runs
     }
+    told = False
     while waiting := [run for run in runs if not run.finished]:
-        worked = False
-        for run in waiting:
-            with claimed(leases[run.name]) as ours:
-                if ours and not run.finished:
-                    say(f"[{runs.index(run) + 1}/{len(runs)}] {run.setting}, seed {run.config.seed}")
-                    worked = True
-                    train_and_score(plan, run, device, leases[run.name], watcher())
-            if worked:
-                after_each()
-                break  # begin again with the first: another process may have finished some meanwhile
-        if not worked:
+        ours = next((run for run in waiting if claimed(leases[run.name])), None)
+        if ours is None:
+            if not told:
+                say(f"Waiting: the {len(waiting)} runs that are left are being worked on elsewhere")
+                told = True
             time.sleep(POLL_SECONDS)
+            continue
+        lease = leases[ours.name]
+        try:
+            if not ours.finished:  # it may have been finished between our look and our claim
+                say(f"[{runs.index(ours) + 1}/{len(runs)}] {ours.setting}, seed {ours.config.seed}")
+                train_and_score(plan, ours, device, lease, say, watcher())
+        finally:
+            lease.release()
+        after_each()
 
 
-@contextmanager
-def claimed(lease: SoftFileLease) -> Iterator[bool]:
-    """Hold a claim if nobody else does; says whether."""
+def claimed(lease: SoftFileLease) -> bool:
+    """Take a claim if nobody holds it; says whether."""
     try:
         lease.acquire(timeout=0)
+        return True
     except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lease.release()
+        return False
 
 
-def train_and_score(plan: Plan, run: PlannedRun, device: str, lease: SoftFileLease, watcher: Watcher) -> None:
+def train_and_score(
+    plan: Plan, run: PlannedRun, device: str, lease: SoftFileLease, say: Callable[[str], None], watcher: Watcher
+) -> None:
     """One run, from where it stands to its scores; a failed training is written down as such."""
 
     def watch(status: Status) -> None:
@@ -213,6 +221,7 @@ def train_and_score(plan: Plan, run: PlannedRun, device: str, lease: SoftFileLea
         if not (run.folder / WEIGHTS).exists():
             raise TrainingFailed("No validation rollout of this run was finite.")
     except TrainingFailed as error:
+        say(f"{run.name} failed: {error}")
         write_json(run.failure, {"failed": str(error)})
     except ClaimLost:
         pass

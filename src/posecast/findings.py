@@ -65,6 +65,7 @@ def ranking(known: Sequence[Outcome]) -> str:
     for other in ordered[1:]:
         difference = paired(ordered[0], other, psnr_db)
         beyond = "beyond the noise over seeds" if difference.sign > 0 else "within the noise over seeds"
+        beyond = beyond if difference.num_seeds > 1 else "one seed: undecided"
         parts.append(f"{difference} dB above {other.name} ({beyond})")
     return f"{said}: {', '.join(parts)}."
 

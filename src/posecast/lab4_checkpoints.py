@@ -26,6 +26,7 @@ from posecast.checkpoint import (
     write_config,
 )
 from posecast.config import RECIPES, Config, Lab4
+from posecast.data.course import some
 from posecast.errors import InputError
 from posecast.files import claim_file, claim_folder, read_json_lines, replacing
 from posecast.model.predictor import Predictor
@@ -68,7 +69,7 @@ def export_lab4(run: Path, checkpoint: Path, *, epoch: int | None = None, force:
     config, _ = read_config(run)
     if not isinstance(config.networks, Lab4):
         raise InputError(f"{run} has the networks of recipe {config.recipe!r}; the course's code has only lab4's.")
-    origin = run / WEIGHTS if epoch is None else run / "epochs" / f"epoch-{epoch:04d}.safetensors"
+    origin = run / WEIGHTS if epoch is None else kept_weights(run, epoch)
     predictor = Predictor(config)
     fit_weights(predictor, load_weights(origin), origin)
     claim_file(checkpoint, force=force)
@@ -85,6 +86,19 @@ def export_lab4(run: Path, checkpoint: Path, *, epoch: int | None = None, force:
     with replacing(checkpoint) as temporary:
         torch.save(content, temporary)
     return config
+
+
+def kept_weights(run: Path, epoch: int) -> Path:
+    """The file of the weights kept after an epoch, counted from 1. Raises InputError."""
+    path = run / "epochs" / f"epoch-{epoch:04d}.safetensors"
+    if path.exists():
+        return path
+    names = [found.stem.removeprefix("epoch-") for found in (run / "epochs").glob("epoch-*.safetensors")]
+    kept = [str(number) for number in sorted(int(name) for name in names if name.isdecimal())]
+    raise InputError(
+        f"{run} kept no weights of epoch {epoch}, {f'only of {some(kept)}' if kept else 'nor of any other'}; "
+        "name a kept one, leave --epoch out for the best weights, or train with --keep-every 1, which keeps all."
+    )
 
 
 def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ class LabTrain:
 
 @dataclass(frozen=True, kw_only=True)
 class LabTest:
-    """What the template's Tester takes; networks' widths are read off the checkpoint."""
+    """What the template's Tester takes; networks' widths are read off the checkpoint, and checked where given."""
 
     DR: Path
     """The data set's folder."""
@@ -119,12 +119,26 @@ class LabTest:
     """For a checkpoint of the course's code: height of the pictures. [default: 32]"""
     frame_W: int | None = None
     """For a checkpoint of the course's code: width of the pictures. [default: 64]"""
+    F_dim: int | None = None
+    """Features of a frame; must be the checkpoint's. [default: as there]"""
+    L_dim: int | None = None
+    """Features of a pose map; must be the checkpoint's. [default: as there]"""
+    N_dim: int | None = None
+    """Channels of z; must be the checkpoint's. [default: as there]"""
+    D_out_dim: int | None = None
+    """Features of the fused decoder; must be the checkpoint's. [default: as there]"""
     output: Output | None = None
     """For a checkpoint of the course's code: how its pictures are bounded. [default: clamp]"""
     posterior_sees: Seen | None = None
     """For a checkpoint of the course's code: the frame its posterior was fed. [default: current]"""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    num_workers: int = 4
+    """Threads that decode the test pictures. 0: one."""
+    store_visualization: bool = False
+    """Write a picture of ten instants, pose and prediction, beside each GIF (save_root/pred_seq0.png, ...)."""
+    test: bool = False
+    """Changes nothing, since testing is what this command does; taken so that a script may go on passing it."""
     force: bool = False
     """Replace what posecast wrote there before."""
     dry_run: bool = False

@@ -160,11 +160,10 @@ def submit_words(options: LabTest) -> list[Words]:
     >>> submit_words(LabTest(DR=Path("data"), save_root=Path("out"), ckpt_path=Path("epoch=9.ckpt")))[0][:4]
     ['import-lab4', 'epoch=9.ckpt', '--out', 'out-run']
     """
-    only_imported = (options.frame_H, options.frame_W, options.output, options.posterior_sees)
-    if options.ckpt_path.is_dir() and any(value is not None for value in only_imported):
+    if options.ckpt_path.is_dir() and (options.output or options.posterior_sees):
         raise InputError(
-            f"{options.ckpt_path} is a run, which knows its own; leave --frame_H, --frame_W, --output and "
-            "--posterior_sees out: they describe a checkpoint of the course's code."
+            f"{options.ckpt_path} is a run, which knows its own; leave --output and --posterior_sees out: they "
+            "describe a checkpoint of the course's code."
         )
     size = f"{options.frame_H or 32}x{options.frame_W or 64}"
     place = Path(f"{options.save_root}-run")
@@ -172,7 +171,8 @@ def submit_words(options: LabTest) -> list[Words]:
         options.ckpt_path, place, size, options.output, options.posterior_sees or "current", force=options.force
     )
     words = ["submit", str(run), "--data", str(options.DR), "--out", str(options.save_root), *on_device(options)]
-    return [*importing, words + ["--force"] * options.force]
+    words += ["--threads", str(options.num_workers or 1)]
+    return [*importing, words + ["--strips"] * options.store_visualization + ["--force"] * options.force]
 
 
 def as_run(

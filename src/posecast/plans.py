@@ -20,7 +20,7 @@ from posecast.settings import from_dict
 
 PLAN = "experiment.json"
 LOCK = "experiment.lock"
-WRITTEN = (PLAN, LOCK, "runs", "claims", "comparison.html", "comparison.json", "figures", "curves")
+WRITTEN = (PLAN, "runs", "claims", "comparison.html", "comparison.json", "figures", "curves")
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def draw(
 
 
 def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     if panel.title:
         axes.set_title(panel.title, loc="left", fontsize=9, parse_math=False)
@@ -108,6 +108,7 @@ def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
         marker = "o" if len(points) <= 20 else None  # a single point makes no line
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panel.logarithmic:
         axes.set_yscale("log")
         low, high = axes.get_ylim()

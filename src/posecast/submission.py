@@ -1,7 +1,7 @@
 """The course's test protocol: for each test sequence a GIF, for all of them one submission.csv.
 
-In: a run and the test split (one photo and T poses a sequence). Out: pred_seq{k}.gif and submission.csv, whose rows
-are rounded pixels in 0..255, clipped: frame by frame, `[3, H, W]` flattened, the given first frame included.
+In: a run and the test split (one photo and T poses a sequence). Out: pred_seq{k}.gif (.png: a strip for the eye) and
+submission.csv, whose rows are rounded pixels in 0..255, clipped: `[3, H, W]` flattened, the given first frame too.
 Next: `grading.py`, which scores a submission where the truth is known.
 """
 
@@ -17,7 +17,7 @@ from posecast.config import parse_size
 from posecast.data.course import list_split, read_test_sequences, some
 from posecast.errors import InputError
 from posecast.files import claim_folder, replacing
-from posecast.media import open_writer
+from posecast.media import contact_sheet, display_scale, open_writer, write_png
 from posecast.rollout import Latent, predict
 
 CSV = "submission.csv"
@@ -33,6 +33,8 @@ def submit(
     latent: Latent = "mean",
     seed: int = 0,
     strict: bool = False,
+    strips: bool = False,
+    threads: int | None = None,
     force: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -41,6 +43,7 @@ def submit(
     """Predict every test sequence and write the submission; returns the number of rows. Raises InputError.
 
     What is not of the course's form is said (`say`), or, if `strict`, refused before anything is computed.
+    `strips` adds a picture of ten instants, pred_seq{k}.png. So many `threads` decode pictures; None: one a core.
     """
     predictor = load_run(run, device)
     size = parse_size(predictor.config.size)
@@ -49,22 +52,27 @@ def submit(
         raise InputError(f"Not the course's form: {differences}. Mend {data} or the run, or leave --strict out.")
     if differences and say:
         say(f"Not the course's form: {differences}. The course's board would not take it.")
-    sequences = read_test_sequences(data, size)
-    gifs = [f"pred_seq{number}.gif" for number in range(len(sequences))]
-    claim_folder(out, marker=CSV, ours=(CSV, *gifs), force=force)
+    sequences = read_test_sequences(data, size, threads)
+    names = [f"pred_seq{number}" for number in range(len(sequences))]
+    ours = [f"{name}.{ending}" for name in names for ending in ("gif", "png")]
+    claim_folder(out, marker=CSV, ours=(CSV, *ours), force=force)
     total = sum(len(sequence.poses) for sequence in sequences)
     row = 0
     with replacing(out / CSV) as temporary, temporary.open("w", encoding="ascii", newline="\n") as csv:
         csv.write("id," + ",".join(map(str, range(3 * size[0] * size[1]))) + "\n")
         for number, sequence in enumerate(sequences):
             frames = predict(predictor, sequence.first_frame, sequence.poses, latent=latent, seed=seed, sequence=number)
-            with open_writer(out / gifs[number], fps=FPS) as gif:
+            painted: list[np.ndarray] = []
+            with open_writer(out / f"{names[number]}.gif", fps=FPS) as gif:
                 for (frame,) in frames:
                     gif.write(frame)
+                    painted += [frame] * strips
                     csv.write(csv_row(row, frame))
                     row += 1
                     if progress:
                         progress(row, total)
+            if strips:
+                write_png(out / f"{names[number]}.png", strip(sequence.poses, painted))
     return row
 
 
@@ -88,3 +96,9 @@ def differences_from_course(data: Path, size: tuple[int, int]) -> list[str]:
 def csv_row(row: int, frame: np.ndarray) -> str:
     """One line: the row's id and the frame's values, colour by colour."""
     return f"{row}," + ",".join(map(str, frame.transpose(2, 0, 1).ravel().tolist())) + "\n"
+
+
+def strip(poses: np.ndarray, painted: list[np.ndarray]) -> np.ndarray:
+    """Ten instants of a rollout below its poses; fewer of one too short."""
+    rows = {"pose": list(poses), "prediction": painted}
+    return contact_sheet(rows, every=max(1, -(-len(poses) // 10)), scale=display_scale(poses))

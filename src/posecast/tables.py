@@ -88,10 +88,15 @@ def print_comparison(content: dict[str, Any]) -> None:
         table.add_row(marked, *(values[key]["text"] for key in columns))
     console = Console(width=None if Console().is_terminal else 100)
     console.print(table)
-    for said in content["findings"]:
-        console.print(f"- {said}", highlight=False)
-    for claim in content["claims"]:
-        console.print(f"Claim: {claim['sentence']} {claim['verdict'].upper()}. {claim['evidence']}", highlight=False)
+    lines = [
+        f"Failed: {name}, seed {seed}: {why}"
+        for name, values in content["settings"].items()
+        for seed, why in values["failures"].items()
+    ]
+    lines += [f"- {said}" for said in content["findings"]]
+    lines += [f"Claim: {one['sentence']} {one['verdict'].upper()}. {one['evidence']}" for one in content["claims"]]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def print_check(result: CheckResult) -> bool:

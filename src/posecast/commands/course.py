@@ -22,6 +22,10 @@ def submit(
     strict: Annotated[
         bool, Parameter(help="Refuse all but the course's form: 5 sequences, 630 poses each, pictures of 32x64.")
     ] = False,
+    strips: Annotated[
+        bool, Parameter(help="Beside each GIF a picture of ten instants, pose and prediction: pred_seq0.png, ...")
+    ] = False,
+    threads: Annotated[int | None, Parameter(help="Threads that decode the pictures; default: one a core.")] = None,
     device: OnDevice = "auto",
     force: Force = False,
 ) -> None:
@@ -30,6 +34,7 @@ def submit(
     from posecast.progress import counting
     from posecast.submission import submit as write_submission
 
+    at_least_one("--threads", 1 if threads is None else threads)
     with counting("predicting") as progress:
         rows = write_submission(
             run,
@@ -38,6 +43,8 @@ def submit(
             latent=latent,
             seed=seed,
             strict=strict,
+            strips=strips,
+            threads=threads,
             force=force,
             device=resolve_device(device),
             progress=progress,

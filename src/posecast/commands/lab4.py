@@ -15,7 +15,15 @@ from cyclopts import App, Parameter
 from posecast.commands.options import note
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
-from posecast.lab4_template import Words, evaluate_words, notes, output_note, submit_words, train_words
+from posecast.lab4_template import (
+    SAME_VALUE,
+    Words,
+    evaluate_words,
+    notes,
+    output_note,
+    submit_words,
+    train_words,
+)
 
 lab4_app = App(
     name="lab4",
@@ -46,6 +54,8 @@ def test(*, options: Annotated[LabTest, Parameter(name="*")]) -> list[Words]:
     Prints the equivalent posecast commands first. z is the prior's mean, which scores best.
     """
     commands = submit_words(options)
+    if not options.dry_run:
+        check_widths(options)
     return announced(commands, imported_notes(commands), options, "test")
 
 
@@ -82,6 +92,30 @@ def check_lengths(root: Path, split: str, expected: int) -> None:
             raise InputError(
                 f"Sequence {sequence.name} of {root / split} has {found} poses but --val_vi_len is {expected}; give "
                 f"--val_vi_len {found}, or run the commands above by themselves: they take any length."
+            )
+
+
+def check_widths(options: LabTest) -> None:
+    """Widths are read off the checkpoint, and a run knows its size: those given must be its own. Raises InputError."""
+    from posecast.checkpoint import read_config
+    from posecast.config import parse_size
+    from posecast.lab4_checkpoints import read_checkpoint, widths_of
+
+    checkpoint = options.ckpt_path
+    names = ["F_dim", "L_dim", "N_dim", "D_out_dim", *(("frame_H", "frame_W") if checkpoint.is_dir() else ())]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if not given:
+        return
+    if checkpoint.is_dir():
+        config, _ = read_config(checkpoint)
+        found = vars(config.networks) | dict(zip(("frame_H", "frame_W"), parse_size(config.size), strict=True))
+    else:
+        found = widths_of(read_checkpoint(checkpoint), checkpoint)
+    for name, width in given.items():
+        own = found.get(SAME_VALUE.get(name, name), "none")
+        if width != own:
+            raise InputError(
+                f"--{name} is {width}, but {checkpoint} has {own}; leave it out, or name another checkpoint."
             )
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -66,13 +67,13 @@ def list_recordings(root: Path, split: str) -> list[RecordingFiles]:
     return _list_or_refuse(root, split)
 
 
-def read_test_sequences(root: Path, size: tuple[int, int]) -> list[PoseSequence]:
+def read_test_sequences(root: Path, size: tuple[int, int], threads: int | None = None) -> list[PoseSequence]:
     """The test sequences in the order of their folders' numbers, resized to (height, width)."""
     sequences = []
     for listed in _list_or_refuse(root, "test"):
         paths = [listed.frames[0].image, *(frame.label for frame in listed.frames)]
-        pattern = (paths[0], picture_size(paths[0]))
-        pixels = list(in_threads(lambda path, pattern=pattern: read_alike(path, pattern, size), paths))
+        read = partial(read_alike, pattern=(paths[0], picture_size(paths[0])), size=size)
+        pixels = list(in_threads(read, paths, threads=threads))
         sequences.append(PoseSequence(listed.name, pixels[0], np.stack(pixels[1:]), [f.name for f in listed.frames]))
     return sequences
 
