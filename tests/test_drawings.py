@@ -39,26 +39,36 @@ def long_run(psnr_db: list[float], **columns: Any) -> Run:
 
 
 def test_the_csv_has_means_and_intervals_as_by_hand(tmp_path: Path) -> None:
-    first = made_up(loss=[1.0, 2.0], validation_loss=[None, 5.0], **CONSTANT)
-    second = made_up(loss=[3.0, 6.0], validation_loss=[None, 5.0], **CONSTANT)
-    found = rows(named([outcome("one", first, second)])["losses"], tmp_path / "c.csv")
+    first = made_up(distortion=[1.0, 2.0], validation_distortion=[None, 5.0], loss=[1.0, 2.0], **CONSTANT)
+    second = made_up(distortion=[3.0, 6.0], validation_distortion=[None, 5.0], loss=[4.0, 2.0], **CONSTANT)
+    drawings = named([outcome("one", first, second)])
+    found = [row for row in rows(drawings["bound"], tmp_path / "c.csv") if row["panel"].startswith("Distortion")]
     # Two seeds have one degree of freedom, t = 12.706; the deviation of a and b over the root of 2 is |a - b| / 2.
     expected = [("training", "1", 2.0, 12.706), ("training", "2", 4.0, 2 * 12.706), ("validation", "2", 5.0, 0.0)]
     known = [row for row in found if row["mean"]]
     assert [(row["of"], row["epoch"]) for row in known] == [entry[:2] for entry in expected]
     for row, (_, _, mean, half) in zip(known, expected, strict=True):
-        assert (float(row["mean"]), float(row["half_width_95"])) == pytest.approx((mean, half))
+        values = [float(row[key]) for key in ("mean", "low_95", "high_95")]
+        assert values == pytest.approx([mean, mean - half, mean + half])
     [unknown] = [row for row in found if not row["mean"]]  # an epoch that was not validated has no number
-    assert (unknown["of"], unknown["epoch"], unknown["half_width_95"]) == ("validation", "1", "")
+    assert (unknown["of"], unknown["epoch"], unknown["low_95"], unknown["high_95"]) == ("validation", "1", "", "")
+
+
+def test_on_a_logarithmic_axis_mean_and_interval_are_those_of_the_logarithm(tmp_path: Path) -> None:
+    runs = [made_up(loss=[1.0, 2.0], **CONSTANT), made_up(loss=[4.0, 2.0], **CONSTANT)]
+    first, second = rows(named([outcome("one", *runs)])["losses"], tmp_path / "c.csv")
+    values = [float(first[key]) for key in ("mean", "low_95", "high_95")]
+    half = 12.706 * math.log(4) / 2
+    assert values == pytest.approx([2.0, 2.0 * math.exp(-half), 2.0 * math.exp(half)])
+    assert values[1] > 0  # 1 and 4 as they are would have an interval far below 0
+    assert [float(second[key]) for key in ("mean", "low_95", "high_95")] == pytest.approx([2.0, 2.0, 2.0])
 
 
 def test_one_seed_has_no_interval_in_the_csv_and_no_band(tmp_path: Path) -> None:
     drawing = named([outcome("one", made_up(loss=[1.0, 2.0, 3.0], **CONSTANT))])["losses"]
-    assert [(row["mean"], row["half_width_95"]) for row in rows(drawing, tmp_path / "c.csv")] == [
-        ("1.0", ""),
-        ("2.0", ""),
-        ("3.0", ""),
-    ]
+    found = rows(drawing, tmp_path / "c.csv")
+    assert [float(row["mean"]) for row in found] == pytest.approx([1.0, 2.0, 3.0])
+    assert {(row["low_95"], row["high_95"]) for row in found} == {("", "")}
     [axes] = drawn(drawing, COLOURS).axes
     assert not any(np.size(path.vertices) for band in axes.collections for path in band.get_paths())
 
@@ -139,8 +149,8 @@ def test_sequences_and_logs_of_different_length(tmp_path: Path) -> None:
     # Frame by frame: a mean over the sequences so long, then over the seeds so long; one seed has no interval.
     frames = rows(found["frames"], tmp_path / "f.csv")
     assert [float(row["mean"]) for row in frames] == [(21.0 + 10.0) / 2, 22.0, 22.0]
-    assert [bool(row["half_width_95"]) for row in frames] == [True, False, False]
-    assert [float(row["mean"]) for row in rows(found["losses"], tmp_path / "l.csv")] == [2.0, 2.0]
+    assert [bool(row["low_95"]) for row in frames] == [True, False, False]
+    assert [float(row["mean"]) for row in rows(found["losses"], tmp_path / "l.csv")] == pytest.approx([3**0.5, 2.0])
     for drawing in found.values():
         assert drawn(drawing, COLOURS).axes
 
@@ -165,5 +175,5 @@ def test_a_setting_without_runs_has_no_line_and_nothing_at_all_no_lines() -> Non
 
 def test_numbers_lose_nothing_in_the_csv(tmp_path: Path) -> None:
     values = [1 / 3, 1e-12]
-    found = rows(named([outcome("one", made_up(loss=values, **CONSTANT))])["losses"], tmp_path / "c.csv")
-    assert [float(row["mean"]) for row in found] == values
+    found = rows(named([outcome("one", made_up(distortion=values, **CONSTANT))])["bound"], tmp_path / "c.csv")
+    assert [float(row["mean"]) for row in found if row["panel"].startswith("Distortion")] == values

@@ -99,6 +99,16 @@ def test_widths_that_are_not_the_checkpoints_are_refused(
     assert not list(tmp_path.glob("s*"))
 
 
+def test_a_size_that_is_not_the_runs_is_refused_and_its_own_is_taken(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(run), "--save_root", str(tmp_path / "s")]
+    words += ["--val_vi_len", "24", "--device", "cpu"]
+    assert main([*words, "--frame_H", "16", "--frame_W", "64"]) == 2
+    assert f"--frame_W is 64, but {run} has 16; " in capsys.readouterr().err
+    assert main([*words, "--frame_H", "16", "--frame_W", "16"]) == 0
+
+
 def test_a_run_without_the_courses_networks_has_no_such_widths(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

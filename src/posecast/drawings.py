@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posecast.comparing import Outcome, estimate, mean_of
+from posecast.comparing import Outcome, estimate
 from posecast.files import replacing
 from posecast.plots import Curve, LineStyle, Panel, draw
 from posecast.report import BASELINES
@@ -29,14 +29,19 @@ SMOOTHED_FRAMES = 15
 
 @dataclass(frozen=True)
 class Line:
-    """One drawn curve: a setting's mean over seeds and its interval, in some panel."""
+    """One drawn curve: a setting's mean over seeds and its interval, in some panel.
+
+    On a logarithmic axis both are those of the logarithm: a geometric mean, and a band that stays above 0.
+    """
 
     panel: str
     setting: str
     validation: bool
     x: np.ndarray
     mean: np.ndarray
-    half_width: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    logarithmic: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,6 @@ class Drawing:
     title: str
     x_label: str
     lines: Sequence[Line]
-    logarithmic: Sequence[str] = ()
     levels: Sequence[float] = ()
     smoothed: bool = False
 
@@ -68,10 +72,9 @@ def drawings_of(found: Sequence[Outcome]) -> list[Drawing]:
     drawings = [
         Drawing(
             name,
-            f"{title}; mean over seeds, band: 95 % interval",
+            f"{title}; mean over seeds (geometric on logarithmic axes), band: 95 % interval",
             "epoch",
             [line for panel in panels for line in epoch_lines(found, *panel)],
-            [title for title, key in panels if key in ("loss", "rate")],
         )
         for name, title, panels in over_epochs
     ]
@@ -102,23 +105,37 @@ def varies(found: Sequence[Outcome], key: str) -> bool:
 
 def epoch_lines(found: Sequence[Outcome], title: str, key: str) -> Iterator[Line]:
     """A logged quantity of each setting, in training and, where it is logged, in validation."""
-    for one in found:
-        for validation in (False, True):
-            rows = one.curves(f"validation_{key}" if validation else key)
-            if np.isfinite(rows).any():
-                yield line_of(title, one.name, rows, np.arange(1.0, rows.shape[1] + 1), validation)
+    rows = {
+        (one.name, validation): one.curves(f"validation_{key}" if validation else key)
+        for one in found
+        for validation in (False, True)
+    }
+    rows = {whose: values for whose, values in rows.items() if np.isfinite(values).any()}
+    logarithmic = key in LOGARITHMIC and all(bool((v[np.isfinite(v)] > 0).all()) for v in rows.values())
+    for (setting, validation), values in rows.items():
+        yield line_of(title, setting, values, np.arange(1.0, values.shape[1] + 1), validation, logarithmic)
+
+
+LOGARITHMIC = ("loss", "rate")
 
 
 def frame_lines(found: Sequence[Outcome]) -> Iterator[Line]:
     for one in found:
         rows = one.frames_db()
         if rows.size:
-            yield line_of("PSNR of the prior's mean, dB", one.name, rows, np.arange(2.0, rows.shape[1] + 2), False)
+            x = np.arange(2.0, rows.shape[1] + 2)
+            yield line_of("PSNR of the prior's mean, dB", one.name, rows, x, False, False)
 
 
-def line_of(panel: str, setting: str, rows: np.ndarray, x: np.ndarray, validation: bool) -> Line:
-    half = np.array([estimate(column).half_width for column in rows.T])
-    return Line(panel, setting, validation, x, mean_of(rows), half)
+def line_of(panel: str, setting: str, rows: np.ndarray, x: np.ndarray, validation: bool, logarithmic: bool) -> Line:
+    """Mean and 95 % interval of each column of `[seeds, points]`."""
+    measured = np.log(rows) if logarithmic else rows
+    estimates = [estimate(column) for column in measured.T]
+    mean = np.array([one.mean for one in estimates])
+    half = np.array([one.half_width if math.isfinite(one.half_width) else math.nan for one in estimates])
+    curves = (mean, mean - half, mean + half)
+    mean, low, high = (np.exp(curve) for curve in curves) if logarithmic else curves
+    return Line(panel, setting, validation, x, mean, low, high, logarithmic)
 
 
 def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
@@ -129,7 +146,7 @@ def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
         lines = [line for line in drawing.lines if line.panel == name]
         both = len({line.validation for line in lines}) > 1
         curves = [curve_of(line, colours[line.setting], drawing.smoothed, both) for line in lines]
-        panels.append(Panel(name, curves, drawing.levels, name in drawing.logarithmic and positive(lines)))
+        panels.append(Panel(name, curves, drawing.levels, any(line.logarithmic for line in lines)))
     shown_settings = {line.setting for line in drawing.lines}
     legend: dict[str, tuple[str, LineStyle]] = {
         name: (colour, "-") for name, colour in colours.items() if name in shown_settings
@@ -138,34 +155,26 @@ def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
 
 
 def curve_of(line: Line, colour: str, smoothed: bool, both: bool) -> Curve:
-    mean, half = line.mean, line.half_width
-    x = line.x
-    if smoothed and len(x) > 2 * SMOOTHED_FRAMES:
-        mean, half, x = moving_mean(mean), moving_mean(half), moving_mean(x)
-    half = np.where(np.isfinite(half), half, np.nan)
+    parts = (line.x, line.mean, line.low, line.high)
+    if smoothed and len(line.x) > 2 * SMOOTHED_FRAMES:
+        parts = tuple(moving_mean(part) for part in parts)
+    x, mean, low, high = (part.tolist() for part in parts)
     style: LineStyle = "--" if line.validation and both else "-"
-    return Curve(x.tolist(), mean.tolist(), colour, style, (mean - half).tolist(), (mean + half).tolist())
+    return Curve(x, mean, colour, style, low, high)
 
 
 def moving_mean(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, np.full(SMOOTHED_FRAMES, 1 / SMOOTHED_FRAMES), mode="valid")
 
 
-def positive(lines: Sequence[Line]) -> bool:
-    return all(value > 0 for line in lines for value in line.mean if math.isfinite(value))
-
-
 def write_curves(path: Path, drawing: Drawing) -> None:
     """Every drawn curve, point by point; nothing smoothed."""
-    heads = ("panel", "setting", "of", drawing.x_label, "mean", "half_width_95")
-    rows = [
-        (line.panel, line.setting, "validation" if line.validation else "training", f"{x:g}", cell(mean), cell(half))
-        if drawing.x_label == "epoch"
-        else (line.panel, line.setting, "rollout", f"{x:g}", cell(mean), cell(half))
-        for line in drawing.lines
-        for x, mean, half in zip(line.x, line.mean, line.half_width, strict=True)
-    ]
-    write_rows(path, heads, rows)
+    rows = []
+    for line in drawing.lines:
+        kind = "rollout" if drawing.smoothed else "validation" if line.validation else "training"
+        for x, mean, low, high in zip(line.x, line.mean, line.low, line.high, strict=True):
+            rows.append((line.panel, line.setting, kind, f"{x:g}", cell(mean), cell(low), cell(high)))
+    write_rows(path, ("panel", "setting", "of", drawing.x_label, "mean", "low_95", "high_95"), rows)
 
 
 def cell(value: float) -> str:
