@@ -35,7 +35,7 @@ def write_comparison(plan: Plan) -> dict[str, Any]:
         for ending in ("svg", "png"):
             save(figure, plan.out / "figures" / f"{drawing.name}.{ending}")
         write_curves(plan.out / "curves" / f"{drawing.name}.csv", drawing)
-        figures.append(page.figure(drawing.title, figure))
+        figures.append(page.legend(colours) + page.figure(drawing.title, drawn(drawing, colours, legend=False)))
     write_log(plan.out / "curves" / "log.csv", found)
     content = numbers(plan, found)
     write_json(plan.out / "comparison.json", content)

@@ -138,8 +138,8 @@ def line_of(panel: str, setting: str, rows: np.ndarray, x: np.ndarray, validatio
     return Line(panel, setting, validation, x, mean, low, high, logarithmic)
 
 
-def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
-    """The figure of a drawing, one panel for each name in it."""
+def drawn(drawing: Drawing, colours: dict[str, str], *, legend: bool = True) -> Figure:
+    """The figure of a drawing, one panel for each name in it; a page has its own legend, which wraps on a phone."""
     names = list(dict.fromkeys(line.panel for line in drawing.lines))
     panels = []
     for name in names:
@@ -148,10 +148,12 @@ def drawn(drawing: Drawing, colours: dict[str, str]) -> Figure:
         curves = [curve_of(line, colours[line.setting], drawing.smoothed, both) for line in lines]
         panels.append(Panel(name, curves, drawing.levels, any(line.logarithmic for line in lines)))
     shown_settings = {line.setting for line in drawing.lines}
-    legend: dict[str, tuple[str, LineStyle]] = {
+    names_shown: dict[str, tuple[str, LineStyle]] = {
         name: (colour, "-") for name, colour in colours.items() if name in shown_settings
     }
-    return draw(panels, drawing.x_label, size=(7.0, 0.6 + 1.9 * max(len(panels), 1.4)), legend=legend)
+    return draw(
+        panels, drawing.x_label, size=(7.0, 0.6 + 1.9 * max(len(panels), 1.4)), legend=names_shown if legend else None
+    )
 
 
 def curve_of(line: Line, colour: str, smoothed: bool, both: bool) -> Curve:

@@ -34,6 +34,7 @@ p{max-width:42rem}
 .quiet,dl,figcaption,.legend,details{color:var(--quiet);font-size:.875rem}
 header .quiet{margin:0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}
 th,td{text-align:left;vertical-align:top;padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--rule)}
 th{font-size:.8rem;font-weight:500;color:var(--quiet);overflow-wrap:normal}
 td:has(.bar){min-width:3.5rem;width:19%}
@@ -92,7 +93,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows whose cells are HTML already, under heads that are text."""
     head = "".join(f"<th>{text(cell)}</th>" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def bar(value: float, largest: float, kind: str = "") -> str:
