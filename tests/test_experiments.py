@@ -171,6 +171,38 @@ def test_the_claim_of_a_process_that_died_is_taken_over(data: Path, tmp_path: Pa
     assert all(run.finished for run in plan.runs)
 
 
+def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim vanishes in the middle of a run, as when a machine slept and another one took the run over."""
+    monkeypatch.setattr("posecast.experiments.LEASE_SECONDS", 0.6)
+    plan = opened(data, tmp_path / "out", num_seeds=1)
+    begun: list[int] = []
+
+    def loses_its_claim(status: Status) -> None:
+        if status.update is None:
+            return
+        begun.append(status.standing.step)
+        if len(begun) == 2:
+            [claim] = (plan.out / "claims").iterdir()
+            claim.unlink()
+            time.sleep(1.0)  # the holder looks after its claim every 0.2 seconds
+
+    worked(plan, loses_its_claim)
+    assert begun[:3] == [1, 2, 1]  # given up after its second update, and nothing of it had been saved
+    assert all(run.finished and not run.failure.exists() for run in plan.runs)
+
+
+def test_settings_of_different_size_are_planned_each_at_its_own(data: Path, tmp_path: Path) -> None:
+    grid = replace(GRID, settings=(Setting("small", {"size": "16x16"}), Setting("large", {"size": "16x32"})))
+    from posecast.grids import configurations
+
+    flags = {**{name: value for name, value in TINY_LAB4.items() if name != "size"}, "minutes": 0.1}
+    made = configurations(grid, flags=flags)
+    plan = open_experiment(grid, made, data, tmp_path / "out", num_seeds=1, futures=1, device="cpu", say=quiet)
+    assert {name: config.size for name, config in plan.configs.items()} == {"small": "16x16", "large": "16x32"}
+
+
 def test_a_failed_training_is_written_down_and_the_others_go_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

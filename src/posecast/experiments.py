@@ -71,7 +71,7 @@ def open_experiment(
         if force or not (out / PLAN).exists():
             claim_folder(out, marker=PLAN, ours=WRITTEN, force=force, besides=(LOCK,))
             say("Planning: how many updates each setting gets")
-            planned = plan_budgets(grid, configs, footage, device)
+            planned = plan_budgets(grid, configs, data, device)
             content = {
                 "posecast": posecast.__version__,
                 "experiment": grid.name,
@@ -95,16 +95,22 @@ def refuse_foreign(out: Path, force: bool) -> None:
         claim_folder(out, marker=PLAN, ours=WRITTEN, force=force)
 
 
-def plan_budgets(grid: Grid, configs: Mapping[str, Config], footage: Footage, device: str) -> dict[str, Config]:
+def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: str) -> dict[str, Config]:
     """Every configuration with a budget in epochs or updates, its schedules unfolding within it."""
     speeds: dict[Any, tuple[float, float]] = {}
     planned = {}
     for name, config in configs.items():
-        seen = footage_seen(config, footage)
+        seen = footage_seen(config, load_footage(data, parse_size(config.size)))
         cutter = build_cutter(config, seen)
         if config.budget.minutes is not None:
             training = config.training
-            alike = (config.networks, training.clip_length, training.batch_size, training.validation_frames)
+            alike = (
+                config.networks,
+                config.size,
+                training.clip_length,
+                training.batch_size,
+                training.validation_frames,
+            )
             if alike not in speeds:
                 speeds[alike] = measured(config, cutter, seen, device)
             steps = minutes_in_steps(grid, config, cutter, speeds[alike])

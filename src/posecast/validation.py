@@ -24,9 +24,8 @@ from posecast.model.predictor import Predictor, seeded
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
     ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")
 )
-
-
-SETTLING_FRAMES = 256
+SETTLING_PIXELS = 256 * 32 * 64
+"""Pixels of pose maps that statistics are measured on: so many frames of the course's size, fewer of larger ones."""
 
 
 @torch.no_grad()
@@ -40,7 +39,9 @@ def settle_statistics(predictor: Predictor, recordings: Sequence[Recording]) -> 
     norms = [module for module in predictor.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     if not norms:
         return
-    share = max(1, -(-sum(len(one) for one in recordings) // SETTLING_FRAMES))
+    height, width = recordings[0].size
+    num_frames = max(16, SETTLING_PIXELS // (height * width))
+    share = max(1, -(-sum(len(one) for one in recordings) // num_frames))
     windows = [pose_windows(one.poses, np.arange(0, len(one), share), predictor.pose_window) for one in recordings]
     poses = torch.cat(windows).to(next(predictor.parameters()).device, memory_format=torch.channels_last)
     momenta = [norm.momentum for norm in norms]
