@@ -193,14 +193,24 @@ def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
     assert all(run.finished and not run.failure.exists() for run in plan.runs)
 
 
-def test_settings_of_different_size_are_planned_each_at_its_own(data: Path, tmp_path: Path) -> None:
-    grid = replace(GRID, settings=(Setting("small", {"size": "16x16"}), Setting("large", {"size": "16x32"})))
+def test_settings_of_different_size_are_measured_each_at_its_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from posecast import experiments
     from posecast.grids import configurations
 
-    flags = {**{name: value for name, value in TINY_LAB4.items() if name != "size"}, "minutes": 0.1}
-    made = configurations(grid, flags=flags)
-    plan = open_experiment(grid, made, data, tmp_path / "out", num_seeds=1, futures=1, device="cpu", say=quiet)
-    assert {name: config.size for name, config in plan.configs.items()} == {"small": "16x16", "large": "16x32"}
+    seen: list[tuple[str, tuple[int, int]]] = []
+
+    def measured(config: Config, cutter: ClipCutter, footage: object, device: str) -> tuple[float, float]:
+        seen.append((config.size, cutter.recordings[0].size))
+        return 0.01, 0.01
+
+    monkeypatch.setattr(experiments, "measured", measured)
+    grid = replace(GRID, settings=(Setting("small", {"size": "16x16"}), Setting("large", {"size": "16x32"})))
+    flags = {name: value for name, value in TINY_LAB4.items() if name != "size"}
+    made = configurations(grid, flags={**flags, "minutes": 0.1})
+    open_experiment(grid, made, data, tmp_path / "out", num_seeds=1, futures=1, device="cpu", say=quiet)
+    assert seen == [("16x16", (16, 16)), ("16x32", (16, 32))]
 
 
 def test_a_failed_training_is_written_down_and_the_others_go_on(
