@@ -108,7 +108,7 @@ def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
         marker = "o" if len(points) <= 20 else None  # a single point makes no line
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if panel.logarithmic:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
