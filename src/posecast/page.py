@@ -54,9 +54,8 @@ figure{margin:0 0 1.5rem}
 figcaption{margin-bottom:.3rem}
 img,svg{display:block;width:100%;height:auto}
 img{max-width:max-content;border-radius:4px}
-svg{color:var(--quiet)}
+svg{color:var(--quiet);overflow:visible}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important}
-.wide svg{overflow:visible}
 @media(max-width:36rem){.wide svg text{font-size:14px!important}table{font-size:.875rem}th,td{padding-right:.5rem}}
 pre{font-size:.8rem;white-space:pre-wrap;padding:.75rem 1rem;border:1px solid var(--rule);border-radius:4px}
 li{margin:.35rem 0;max-width:42rem}
