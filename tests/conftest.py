@@ -6,7 +6,18 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from jaxtyping import install_import_hook
 
-SHAPED = ("model", "data.clips", "rollout", "metrics", "evaluation", "learning", "pace", "validation")
+SHAPED = (
+    "model",
+    "data.augmentation",
+    "data.clips",
+    "rollout",
+    "metrics",
+    "evaluation",
+    "optimizers",
+    "learning",
+    "pace",
+    "validation",
+)
 install_import_hook([f"posecast.{name}" for name in SHAPED], "beartype.beartype")
 
 import numpy as np  # noqa: E402

@@ -12,11 +12,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 # A file imports only from files above it.
 ORDER = """
 errors files config settings schedules media
-data/recordings data/capsules data/poses data/body data/choreography data/figure data/dancer
-data/course data/checking data/packed data/synthetic data/clips
+data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
+data/course data/checking data/packed data/synthetic data/augmentation data/clips
 model/elbo model/lab4 model/anchored model/predictor
 checkpoint lab4_checkpoints rollout metrics evaluation
-learning machine pace standing validation resuming training
+optimizers learning machine pace standing validation resuming training
 plots page runs report scoring generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template

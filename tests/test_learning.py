@@ -14,6 +14,7 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import Learner, Update, check_divisible, warmed_average
+from posecast.model.predictor import free_running
 from posecast.settings import build_config
 
 from .conftest import TINY, moving_square
@@ -113,12 +114,35 @@ def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
 def test_coins(fabric: Fabric, tiny: Config, coin: str, distinct: int) -> None:
     training = dataclasses.replace(tiny.training, teacher_forcing=0.5, teacher_forcing_coin=coin)  # pyright: ignore
     learner = Learner(fabric, dataclasses.replace(tiny, training=training))
-    tosses = [learner.coins(16, step, epoch=step // 10) for step in range(400)]
+    tosses = [learner.coins((16, 3), step, epoch=step // 10) for step in range(400)]
     assert max(len(toss.unique()) for toss in tosses) == distinct
     rate = torch.stack([toss.float().mean() for toss in tosses]).mean()
     assert 0.25 <= rate <= 0.75
     if coin == "epoch":  # one toss decides all the batches of an epoch
         assert all(torch.equal(tosses[k], tosses[10 * (k // 10)]) for k in range(400))
+
+
+def test_clips_are_withheld_and_imagined_as_often_as_asked(fabric: Fabric, tiny: Config) -> None:
+    training = dataclasses.replace(tiny.training, withheld=0.25, imagined=0.75)
+    learner = Learner(fabric, dataclasses.replace(tiny, training=training))
+    draws = [learner.draw(16, 4, step, 0) for step in range(100)]
+    assert torch.stack([one.given for one in draws]).float().mean() == pytest.approx(0.75, abs=0.05)
+    assert torch.stack([one.imagined for one in draws]).float().mean() == pytest.approx(0.75, abs=0.05)
+    assert torch.equal(draws[3].noise, learner.draw(16, 4, 3, 9).noise)
+    assert draws[0].noise.shape == (16, 3, *learner.predictor.latent_shape)
+
+
+def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Config) -> None:
+    """Half of the clips imagined: the loss has half of the rate, the report all of what an observed clip costs."""
+    learner, cutter = Learner(fabric, tiny), cutter_for(tiny)
+    clip = cutter.cut(next(cutter.epoch(4, 4, 0, 0)))
+    draws = free_running(torch.zeros(4, 3, *learner.predictor.latent_shape))
+    draws = draws._replace(imagined=torch.tensor([True, False, True, False]))
+    observation, terms = learner.observe(clip, draws, epoch=0)
+    assert terms.rate_nats.item() == pytest.approx(observation.rate_nats[1::2].mean().item(), rel=1e-5)
+    diluted = learner.bound(observation, 0)
+    assert torch.equal(terms.loss, diluted.loss)
+    assert diluted.rate_nats.item() == pytest.approx(terms.rate_nats.item() / 2, rel=1e-5)
 
 
 def test_batches_are_shared_out_evenly(tiny: Config) -> None:
@@ -129,7 +153,7 @@ def test_batches_are_shared_out_evenly(tiny: Config) -> None:
 
 def test_shares_make_up_the_batch(fabric: Fabric, tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = Learner(fabric, tiny)
-    plan = ClipPlan(*np.arange(12).reshape(3, 4))
+    plan = ClipPlan(*np.arange(16).reshape(4, 4))
     shares = []
     for rank in range(2):
         stand_in = type("TwoProcesses", (), {"global_rank": rank, "world_size": 2})()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from posecast.metrics import baselines, mean_training_frame, nearest_pose_frames, psnr_db, ssim
+from posecast.metrics import baselines, mean_training_frame, nearest_pose_frames, psnr_db, ssim, worst_stretches
 
 from .conftest import moving_square
 
@@ -69,3 +69,14 @@ def test_the_mean_training_frame_weighs_frames_and_not_recordings() -> None:
     training = [moving_square(10, seed=1), moving_square(40, seed=2)]
     together = np.concatenate([one.frames for one in training]).astype(float).mean(0)
     assert np.abs(mean_training_frame(training) - together).max() <= 0.5
+
+
+def test_worst_stretches_are_the_lowest_and_do_not_overlap() -> None:
+    values = np.full(60, 30.0)
+    values[10:14], values[30:34] = 10.0, 20.0
+    worst = worst_stretches({"a": values, "short": np.array([25.0, 27.0])}, frames=4, count=3)
+    assert [(one.sequence, one.first, one.last, one.psnr_db) for one in worst] == [
+        ("a", 12, 15, 10.0),  # the first value is frame 2's
+        ("a", 32, 35, 20.0),
+        ("short", 2, 3, 26.0),
+    ]

@@ -298,3 +298,26 @@ def test_the_theory_names_these_tests_and_none_that_does_not_exist() -> None:
     )
     assert named - ours - elbo == set()
     assert ours - named == {"test_the_theory_names_these_tests_and_none_that_does_not_exist"}
+
+
+def test_the_bound_leaves_the_mean_prediction_open_and_imagined_clips_settle_it() -> None:
+    """x = z'^2 with z' standard normal, and a posterior that knows z' all but exactly: then f(0) is 0, while E x is 1.
+
+    With half of the rows painted at z = 0 the same least squares put f(0) at E x, and leave f elsewhere as it was.
+    """
+    rng = np.random.default_rng(0)
+    true = rng.standard_normal(40_000)
+    seen = true + 0.01 * rng.standard_normal(true.shape)
+
+    def features(z: np.ndarray) -> np.ndarray:
+        return np.stack([np.ones_like(z), z, z**2, np.exp(-((z / 0.02) ** 2))], 1)  # the last: a painter may be sharp
+
+    def fitted(z: np.ndarray) -> np.ndarray:
+        return np.linalg.lstsq(features(z), true**2, rcond=None)[0]
+
+    bound_alone = fitted(seen)
+    half_imagined = fitted(np.where(rng.random(true.shape) < 0.5, 0.0, seen))
+    at = features(np.array([0.0, 1.0, -2.0]))
+    assert (at @ bound_alone)[0] == pytest.approx(0.0, abs=0.05)
+    assert (at @ half_imagined)[0] == pytest.approx(1.0, abs=0.05)
+    assert (at @ half_imagined)[1:] == pytest.approx([1.0, 4.0], abs=0.05)

@@ -7,6 +7,8 @@ Knows no run folder. Next: `training.py`, which repeats this.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +21,12 @@ from posecast.config import Config, Training, parse_size
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.errors import InputError
 from posecast.model.elbo import BoundTerms, bound_terms
-from posecast.model.predictor import Observation, Predictor, seeded
+from posecast.model.predictor import Draws, Observation, Predictor, seeded
+from posecast.optimizers import build_optimizers
 from posecast.schedules import kl_weight, learning_rate, teacher_forcing_rate
 
 # What a draw is for: the first part of its key, so that no two purposes share noise.
-NOISE, COIN, VALIDATION = 1_000_001, 1_000_002, 1_000_003
+NOISE, COIN, VALIDATION, GIVEN, IMAGINED = 1_000_001, 1_000_002, 1_000_003, 1_000_004, 1_000_005
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Learner:
             self.predictor.load_state_dict(initial)
         self.averaged = AveragedModel(self.predictor, multi_avg_fn=warmed_average(config.training.ema_decay))
         self.averaged.eval()
-        optimizer = build_optimizer(self.predictor, config.training)
-        self.model, self.optimizer = fabric.setup(self.predictor, optimizer)
+        self.model, *self.optimizers = fabric.setup(self.predictor, *build_optimizers(self.predictor, config.training))
         self.model.train()
 
     @property
@@ -63,15 +65,10 @@ class Learner:
 
     def update(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int, num_steps: int) -> Update:
         """One update on the clips of a plan; this process takes its share of them."""
-        training = self.config.training
-        rate = set_learning_rate(self.optimizer, training, step, num_steps)
-        observation, terms = self.observe(
-            cutter.cut(self.own_share(plan)),
-            forced=self.own_share(self.coins(len(plan.start), step, epoch)),
-            noise=self.own_share(self.noise(len(plan.start), step)),
-            epoch=epoch,
-        )
-        self.optimizer.zero_grad(set_to_none=True)
+        rate = set_learning_rate(self.optimizers, self.config.training, step, num_steps)
+        draws = self.draw(len(plan.start), cutter.clip_length, step, epoch)
+        observation, terms = self.observe(cutter.cut(self.own_share(plan)), self.own_share(draws), epoch=epoch)
+        self.model.zero_grad(set_to_none=True)
         self.fabric.backward(terms.loss)
         skipped = not self.apply_gradients()
         loss, mse, nats, distortion = self._mean_over_processes(terms)
@@ -79,33 +76,37 @@ class Learner:
 
     def apply_gradients(self) -> bool:
         """Clip, step and average; False, and nothing changed, if a gradient is not finite."""
-        norm = self.fabric.clip_gradients(
-            self.model,
-            self.optimizer,
-            max_norm=self.config.training.clip_norm or float("inf"),
-            error_if_nonfinite=False,
-        )
+        # Over all parameters: Fabric's own clipping sees one optimiser's only.
+        limit = self.config.training.clip_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), limit)
         # Gradients are averaged over processes before this, so every process sees the same norm.
-        if norm is None or not bool(torch.isfinite(norm)):
+        if not bool(torch.isfinite(norm)):
             return False
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.averaged.update_parameters(self.predictor)
         return True
 
     def forget_gradients(self) -> None:
         """Drop gradients, and all that the optimiser and the average remember of them."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer.state.clear()
+        self.model.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         self.averaged.n_averaged.zero_()
 
     def observe(
-        self, clip: Clip, *, forced: Tensor, noise: Tensor, epoch: int, model: torch.nn.Module | None = None
+        self, clip: Clip, draws: Draws, *, epoch: int, model: torch.nn.Module | None = None
     ) -> tuple[Observation, BoundTerms]:
         """Observe a clip and assemble the bound with this epoch's KL weight."""
         device = self.fabric.device
         parts = (part.to(device, non_blocking=True) for part in clip)
-        observation = (model or self.model)(*parts, forced, noise.to(device, non_blocking=True))
-        return observation, self.bound(observation, epoch)
+        draws = Draws(*(part.to(device, non_blocking=True) for part in draws))
+        observation = (model or self.model)(*parts, draws)
+        terms = self.bound(observation, epoch)
+        # Imagined clips have no rate: they weigh in the loss, and must not thin out what is reported of the others.
+        observed = 1.0 - draws.imagined.float().mean()
+        rate = terms.rate_nats / observed.clamp_min(1.0 / len(draws.imagined))
+        return observation, dataclasses.replace(terms, rate_nats=rate)
 
     def bound(self, observation: Observation, epoch: int) -> BoundTerms:
         """The terms of the bound over some predicted frames."""
@@ -139,9 +140,19 @@ class Learner:
             decay_from=training.teacher_forcing_decay_from,
         )
 
-    def coins(self, num_clips: int, step: int, epoch: int) -> Tensor:
+    def draw(self, num_clips: int, clip_length: int, step: int, epoch: int) -> Draws:
+        """All that chance decides in an update, for the whole batch."""
+        training, seed = self.config.training, self.config.seed
+        shape = (num_clips, clip_length - 1)
+        return Draws(
+            noise=torch.randn(*shape, *self.predictor.latent_shape, generator=seeded(NOISE, seed, step)),
+            forced=self.coins(shape, step, epoch),
+            given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
+            imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,
+        )
+
+    def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:
         """Where the true previous frame is forced: bool `[B, T-1]`, one toss per epoch, batch or frame."""
-        shape = (num_clips, self.config.training.clip_length - 1)
         rate = self.teacher_forcing_rate(epoch)
         coin = self.config.training.teacher_forcing_coin
         if coin == "frame":
@@ -150,16 +161,11 @@ class Learner:
         toss = torch.rand((), generator=seeded(COIN, self.config.seed, *turn))
         return (toss < rate).expand(shape)
 
-    def noise(self, num_clips: int, step: int) -> Tensor:
-        """The posterior's noise for a batch of clips: `[B, T-1, Z, h, w]`."""
-        shape = (num_clips, self.config.training.clip_length - 1, *self.predictor.latent_shape)
-        return torch.randn(shape, generator=seeded(NOISE, self.config.seed, step))
-
     def own_share(self, batch: Any) -> Any:
         """The rows of a global batch that this process works on."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
-        if isinstance(batch, ClipPlan):
-            return ClipPlan(*(self.own_share(part) for part in batch))
+        if isinstance(batch, ClipPlan | Draws):
+            return type(batch)(*(self.own_share(part) for part in batch))
         share = len(batch) // processes
         return batch[rank * share : (rank + 1) * share]
 
@@ -172,32 +178,23 @@ class Learner:
         return {
             "weights": self.predictor.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         self.predictor.load_state_dict(state["weights"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # States saved before 0.2 have one optimiser, under another name.
+        saved_optimizers = state["optimizers"] if "optimizers" in state else [state["optimizer"]]
+        for optimizer, saved in zip(self.optimizers, saved_optimizers, strict=True):
+            optimizer.load_state_dict(saved)
 
 
-def build_optimizer(predictor: Predictor, training: Training) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters, fused."""
-    betas = (training.beta1, training.beta2)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(predictor.parameters(), lr=training.learning_rate, betas=betas, fused=True)
-    return torch.optim.AdamW(
-        predictor.parameters(),
-        lr=training.learning_rate,
-        betas=betas,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, step: int, num_steps: int) -> float:
-    """Put the schedule's value for this step into the optimiser, and return it."""
+def set_learning_rate(
+    optimizers: Sequence[torch.optim.Optimizer], training: Training, step: int, num_steps: int
+) -> float:
+    """Put the schedule's value for this step into the optimisers, and return it."""
     rate = learning_rate(
         step,
         num_steps,
@@ -207,8 +204,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, step
         milestones=training.milestones,
         milestone_factor=training.milestone_factor,
     )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
     return rate
 
 

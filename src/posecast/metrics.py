@@ -5,7 +5,8 @@ In: uint8 frames. Out: one number a frame, or the mean of a baseline. Knows no p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -92,3 +93,36 @@ def nearest_pose_frames(poses: Pixels, training: Sequence[Recording]) -> Pixels:
             best_distance[better] = value[better]
             found[better] = recording.frames[start + nearest[better]]
     return found
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some frames of a sequence in a row and their mean PSNR; frames are counted as people do, the given one is 1."""
+
+    sequence: str
+    first: int
+    last: int
+    psnr_db: float
+
+
+def worst_stretches(psnr_db: Mapping[str, np.ndarray], *, frames: int = 15, count: int = 10) -> list[Stretch]:
+    """Where rollouts fail: the stretches of so many frames with the lowest mean PSNR, none overlapping another.
+
+    `psnr_db` has frames 2, 3, ... of each sequence; a sequence shorter than a stretch is one itself.
+
+    >>> [(one.first, one.last) for one in worst_stretches({"a": np.array([9, 9, 1, 2, 9, 3])}, frames=2, count=2)]
+    [(4, 5), (6, 7)]
+    """
+    candidates = []
+    for name, values in psnr_db.items():
+        length = min(frames, len(values))
+        means = np.convolve(values, np.full(length, 1 / length), mode="valid")
+        candidates += [Stretch(name, at + 2, at + 1 + length, float(mean)) for at, mean in enumerate(means)]
+    worst: list[Stretch] = []
+    for one in sorted(candidates, key=lambda one: one.psnr_db):
+        apart = all(
+            one.sequence != other.sequence or one.last < other.first or other.last < one.first for other in worst
+        )
+        if apart and len(worst) < count:
+            worst.append(one)
+    return worst

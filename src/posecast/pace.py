@@ -10,11 +10,12 @@ import time
 import numpy as np
 import torch
 
-from posecast.config import Config
+from posecast.config import Config, Training
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
 from posecast.learning import Learner
+from posecast.model.predictor import free_running
 
 MEASURED_SECONDS = 3.0
 
@@ -33,6 +34,23 @@ def steps_of_epochs(config: Config, cutter: ClipCutter, epochs: int) -> int:
     fast = min(epochs, config.training.fast_epochs)
     ordinary = steps_per_epoch(config, cutter, config.training.fast_epochs)
     return fast * steps_per_epoch(config, cutter, 0) + (epochs - fast) * ordinary
+
+
+def stages(training: Training, num_processes: int = 1) -> list[tuple[int, int]]:
+    """Clip length and batch size of each stage; an update always has about as many predictions."""
+    found = []
+    for share in training.growth:
+        length = max(2, round(share * training.clip_length))
+        batch = training.batch_size * (training.clip_length - 1) // (length - 1)
+        found.append((length, max(1, batch // num_processes) * num_processes))
+    return found
+
+
+def stage_of(config: Config, cutter: ClipCutter, epoch: int, num_steps: int, num_processes: int) -> tuple[int, int]:
+    """Clip length and batch size in an epoch: the stage that its first update falls into."""
+    found = stages(config.training, num_processes)
+    first = steps_of_epochs(config, cutter, epoch)
+    return found[min(first * len(found) // num_steps, len(found) - 1)]
 
 
 def plan_steps(learner: Learner, cutter: ClipCutter, footage: Footage, began: float) -> int:
@@ -59,34 +77,35 @@ def steps_within(seconds: float, config: Config, cutter: ClipCutter, speed: tupl
 
 def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tuple[float, float]:
     """Seconds of an update, and of a validation; uses no random numbers and changes no weight or statistic."""
-    training = learner.config.training
-    size, length = training.batch_size, training.clip_length
-    index = next(i for i, one in enumerate(cutter.recordings) if len(one) >= length)
-    plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size])))
-    forced = torch.zeros(len(plan.start), length - 1, dtype=torch.bool)
-    noise = torch.zeros(*forced.shape, *learner.predictor.latent_shape)
+    found = stages(learner.config.training, learner.fabric.world_size)
     buffers = [*learner.predictor.buffers(), *learner.averaged.buffers()]
     before = [buffer.clone() for buffer in buffers]
 
-    def seconds_of_one() -> float:
+    def seconds_of_one(length: int, size: int) -> float:
+        index = next(i for i, one in enumerate(cutter.recordings) if len(one) >= length)
+        plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size, [0] * size])))
+        draws = free_running(torch.zeros(len(plan.start), length - 1, *learner.predictor.latent_shape))
         start = time.monotonic()
-        _, terms = learner.observe(cutter.cut(plan), forced=forced, noise=noise, epoch=0)
+        _, terms = learner.observe(cutter.of_length(length).cut(plan), draws, epoch=0)
         learner.fabric.backward(terms.loss)
         learner.apply_gradients()
         terms.loss.item()  # waits for a GPU
         return time.monotonic() - start
 
-    for group in learner.optimizer.param_groups:
-        group["lr"] = 0.0  # the optimiser works as ever and moves nothing
-    seconds_of_one()  # the first one also allocates and chooses kernels
-    once = seconds_of_one()
-    # All processes must measure as often, since they average gradients with each other.
-    repeats = learner.fabric.broadcast(min(20, max(2, round(MEASURED_SECONDS / once))))
-    times = [seconds_of_one() for _ in range(repeats)]
+    for optimizer in learner.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # the optimisers work as ever and move nothing
+    times = []
+    for stage in found:
+        seconds_of_one(*stage)  # the first one also allocates and chooses kernels
+        once = seconds_of_one(*stage)
+        # All processes must measure as often, since they average gradients with each other.
+        repeats = learner.fabric.broadcast(min(20, max(2, round(MEASURED_SECONDS / len(found) / once))))
+        times.append(np.median([seconds_of_one(*stage) for _ in range(repeats)]))
     learner.forget_gradients()
     for buffer, value in zip(buffers, before, strict=True):
         buffer.copy_(value)
-    return float(np.median(times)), measure_validation(learner, footage)
+    return float(np.mean(times)), measure_validation(learner, footage)
 
 
 def measure_validation(learner: Learner, footage: Footage) -> float:

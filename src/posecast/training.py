@@ -32,6 +32,7 @@ from posecast.checkpoint import (
     write_log,
 )
 from posecast.config import Config
+from posecast.data.augmentation import Augmentation, measure_rooms
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining
@@ -48,7 +49,7 @@ from posecast.machine import (
     stop_requests,
 )
 from posecast.model.predictor import Predictor
-from posecast.pace import plan_steps, steps_per_epoch
+from posecast.pace import plan_steps, stage_of, steps_per_epoch
 from posecast.resuming import check_same, check_same_circumstances
 from posecast.standing import Standing, Status, Watcher, account, training_entry
 from posecast.validation import NOT_VALIDATED, settle_statistics, validated
@@ -175,7 +176,21 @@ def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Fo
 
 def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
-    return ClipCutter(footage.train, config.training.clip_length, config.networks.pose_window)
+    training = config.training
+    cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
+    if not (training.spliced or training.moved or training.drop_limbs or training.blank_poses):
+        return cutter
+    augmentation = Augmentation(
+        rooms=measure_rooms(footage.train),
+        spliced=training.spliced,
+        moved=training.moved,
+        shift=training.moved_shift,
+        scale=training.moved_scale,
+        mirrored=training.mirrored,
+        drop_limbs=training.drop_limbs,
+        blank_poses=training.blank_poses,
+    )
+    return dataclasses.replace(cutter, augmentation=augmentation)
 
 
 def _fit(
@@ -191,10 +206,12 @@ def _fit(
     config, fabric = learner.config, learner.fabric
     saved_at = time.monotonic()
     while standing.step < standing.num_steps or standing.batch > 0:  # a stop may come before its epoch is ended
-        for plan in remaining_plans(config, cutter, standing):
+        length, batch_size = stage_of(config, cutter, standing.epoch, standing.num_steps, fabric.world_size)
+        shorter = cutter.of_length(length)
+        for plan in remaining_plans(config, shorter, batch_size, standing):
             began = time.monotonic()
             update = learner.update(
-                cutter, plan, step=standing.step, epoch=standing.epoch, num_steps=standing.num_steps
+                shorter, plan, step=standing.step, epoch=standing.epoch, num_steps=standing.num_steps
             )
             account(standing, update, time.monotonic() - began)
             if watcher:
@@ -212,13 +229,13 @@ def _fit(
     save(learner, standing, run)
 
 
-def remaining_plans(config: Config, cutter: ClipCutter, standing: Standing) -> Iterator[ClipPlan]:
+def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standing: Standing) -> Iterator[ClipPlan]:
     """The batches of the current epoch that are still to come, within the number of updates."""
     training = config.training
     per_epoch = steps_per_epoch(config, cutter, standing.epoch)
     if standing.epoch < training.fast_epochs:
         cutter = cutter.first(training.fast_share)  # the same recordings, cut short: plans fit both
-    plans = cutter.epoch(per_epoch * training.batch_size, training.batch_size, config.seed, standing.epoch)
+    plans = cutter.epoch(per_epoch * batch_size, batch_size, config.seed, standing.epoch)
     left = standing.num_steps - standing.step
     return islice(plans, standing.batch, min(per_epoch, standing.batch + left))
 

@@ -19,7 +19,7 @@ from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import VALIDATION, Learner
 from posecast.media import rollout_strip, write_png
-from posecast.model.predictor import Predictor, seeded
+from posecast.model.predictor import Predictor, free_running, seeded
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
     ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")
@@ -95,11 +95,9 @@ def validation_bound(learner: Learner, footage: Footage, epoch: int) -> tuple[fl
     terms = []
     for first in range(0, len(rows), training.batch_size):
         index, start = np.array(rows[first : first + training.batch_size]).T
-        shape = (len(index), length - 1)
-        noise = torch.randn(*shape, *learner.predictor.latent_shape, generator=generator)
-        forced = torch.zeros(shape, dtype=torch.bool)
-        clip = cutter.cut(ClipPlan(index, start, np.zeros_like(start)))
-        _, bound = learner.observe(clip, forced=forced, noise=noise, epoch=epoch, model=learner.smoothed)
+        noise = torch.randn(len(index), length - 1, *learner.predictor.latent_shape, generator=generator)
+        clip = cutter.cut(ClipPlan(index, start, np.zeros_like(start), np.zeros_like(start)))
+        _, bound = learner.observe(clip, free_running(noise), epoch=epoch, model=learner.smoothed)
         terms.append([bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()])
     means = np.mean(terms, axis=0).tolist()
     return tuple(value if math.isfinite(value) else None for value in means)

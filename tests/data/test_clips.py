@@ -43,7 +43,7 @@ def test_a_window_of_zero_is_the_pose_map_itself() -> None:
 
 def test_cut_takes_the_planned_frames() -> None:
     cutter = ClipCutter([numbered(10), numbered(10, first=50)], clip_length=3, pose_window=0)
-    clip = cutter.cut(ClipPlan(*np.array([[0, 1], [4, 7], [9, 2]])))
+    clip = cutter.cut(ClipPlan(*np.array([[0, 1], [4, 7], [9, 2], [0, 0]])))
     assert (clip.frames[:, :, 0, 0, 0] * 255).round().int().tolist() == [[4, 5, 6], [57, 58, 59]]
     assert (clip.poses[:, :, 0, 0, 0] * 255).round().int().tolist() == [[104, 105, 106], [157, 158, 159]]
     assert (clip.anchor_frame[:, 0, 0, 0] * 255).round().int().tolist() == [9, 52]
@@ -84,6 +84,12 @@ def test_too_short_recordings_and_mixed_sizes_are_refused() -> None:
     small = Recording("small", np.zeros((5, 4, 4, 3), np.uint8), np.zeros((5, 4, 4, 3), np.uint8))
     with pytest.raises(InputError, match="one size"):
         ClipCutter([numbered(5), small], clip_length=3, pose_window=0)
+
+
+def test_a_cutter_of_another_length_cuts_the_same_footage() -> None:
+    cutter = ClipCutter([numbered(10)], clip_length=6, pose_window=0)
+    assert cutter.of_length(2).cut(ClipPlan(*np.zeros((4, 1), int))).frames.shape[1] == 2
+    assert len({s for plan in cutter.of_length(2).epoch(9, 9, 0, 0) for s in plan.start}) == 9
 
 
 def test_a_held_out_tail_shares_no_frame_with_training() -> None:

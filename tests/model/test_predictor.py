@@ -1,9 +1,12 @@
 """Time: a clip at once equals frame by frame; teacher forcing differs only where it may."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
 from posecast.config import Config
-from posecast.model.predictor import Predictor, at, batch_major, seeded, time_major
+from posecast.model.predictor import Draws, Predictor, at, batch_major, free_running, seeded, time_major
 
 
 def awake(config: Config) -> Predictor:
@@ -27,12 +30,17 @@ def random_clip(predictor: Predictor, num_instants: int = 5) -> dict[str, torch.
         "poses": picture(2, num_instants, channels),
         "anchor_frame": picture(2, 3),
         "anchor_pose": picture(2, 3),
-        "noise": torch.randn(2, num_instants - 1, *predictor.latent_shape, generator=generator),
     }
 
 
-def forced(rate: bool, num_instants: int = 5) -> torch.Tensor:
-    return torch.full((2, num_instants - 1), rate)
+def free(predictor: Predictor, num_instants: int = 5) -> Draws:
+    generator = torch.Generator().manual_seed(2)
+    return free_running(torch.randn(2, num_instants - 1, *predictor.latent_shape, generator=generator))
+
+
+def forced(predictor: Predictor) -> Draws:
+    draws = free(predictor)
+    return draws._replace(forced=~draws.forced)
 
 
 @torch.inference_mode()
@@ -40,7 +48,8 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
     """All forced runs as one batch; step by step with the true previous frame must give the same."""
     predictor = awake(either)
     clip = random_clip(predictor)
-    at_once = predictor(**clip, forced=forced(True))
+    draws = forced(predictor)
+    at_once = predictor(**clip, draws=draws)
     networks = predictor.networks
     anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
     for t in range(4):
@@ -50,7 +59,7 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
             networks.encode_frame(frames[:, t]),
             networks.encode_pose(clip["poses"][:, t + 1]),
             anchor,
-            clip["noise"][:, t],
+            draws.noise[:, t],
         )
         torch.testing.assert_close(at_once.predictions[:, t], painted, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(at_once.rate_nats[:, t], rate, atol=1e-3, rtol=1e-4)
@@ -62,14 +71,15 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
 def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
     predictor = awake(either)
     clip = random_clip(predictor)
-    fed_back = predictor(**clip, forced=forced(False)).predictions
+    draws = free(predictor)
+    fed_back = predictor(**clip, draws=draws).predictions
     networks = predictor.networks
     painted, _ = predictor.observe_step(
         networks.encode_frame(clip["frames"][:, 3]),
         networks.encode_frame(fed_back[:, 1]),
         networks.encode_pose(clip["poses"][:, 3]),
         networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"]),
-        clip["noise"][:, 2],
+        draws.noise[:, 2],
     )
     torch.testing.assert_close(fed_back[:, 2], painted, atol=1e-5, rtol=1e-5)
 
@@ -78,7 +88,7 @@ def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
 def test_forcing_on_and_off_agree_on_the_first_predicted_frame_only(either: Config) -> None:
     predictor = awake(either)
     clip = random_clip(predictor)
-    on, off = predictor(**clip, forced=forced(True)), predictor(**clip, forced=forced(False))
+    on, off = predictor(**clip, draws=forced(predictor)), predictor(**clip, draws=free(predictor))
     torch.testing.assert_close(on.predictions[:, 0], off.predictions[:, 0], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(on.predictions[:, 1], off.predictions[:, 1], atol=1e-4)
 
@@ -87,9 +97,10 @@ def test_forcing_on_and_off_agree_on_the_first_predicted_frame_only(either: Conf
 def test_forced_frames_are_chosen_one_by_one(either: Config) -> None:
     predictor = awake(either)
     clip = random_clip(predictor)
-    mixed = forced(False)
+    mixed = free(predictor).forced.clone()
     mixed[0, 2] = True  # clip 0, third prediction: painted from the true frame
-    result, on, off = (predictor(**clip, forced=f) for f in (mixed, forced(True), forced(False)))
+    drawn = (free(predictor)._replace(forced=mixed), forced(predictor), free(predictor))
+    result, on, off = (predictor(**clip, draws=draws) for draws in drawn)
     torch.testing.assert_close(result.predictions[0, 2], on.predictions[0, 2], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(result.predictions[1], off.predictions[1], atol=1e-5, rtol=1e-5)
 
@@ -98,10 +109,51 @@ def test_gradients_flow_through_fed_back_predictions(either: Config) -> None:
     """Without that the sum would not be trained as the bound on log p(x_2..T | x_1, p)."""
     predictor = awake(either)
     clip = random_clip(predictor)
-    clip["noise"].requires_grad_(True)
-    predictor(**clip, forced=forced(False)).mse[:, -1].sum().backward()
-    assert clip["noise"].grad is not None
-    assert clip["noise"].grad[:, 0].any()  # the first z moves the last frame, through every frame between
+    draws = free(predictor)
+    draws.noise.requires_grad_(True)
+    predictor(**clip, draws=draws).mse[:, -1].sum().backward()
+    assert draws.noise.grad is not None
+    assert draws.noise.grad[:, 0].any()  # the first z moves the last frame, through every frame between
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("start", [free, forced])
+def test_a_first_frame_not_given_is_not_seen(either: Config, start: Callable[[Predictor], Draws]) -> None:
+    """Not by the painter: the first prediction is the same whatever the frame was, and another than with it."""
+    predictor = awake(either)
+    clip = random_clip(predictor)
+    draws = start(predictor)
+    hidden = draws._replace(given=torch.tensor([False, True]))
+    changed = clip | {"frames": torch.cat((clip["frames"][:, :1].flip(-1), clip["frames"][:, 1:]), 1)}
+    seen, unseen, other = (
+        predictor(**c, draws=d).predictions[:, 0] for c, d in ((clip, draws), (clip, hidden), (changed, hidden))
+    )
+    torch.testing.assert_close(unseen[0], other[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(unseen[0], seen[0], atol=1e-4)
+    torch.testing.assert_close(unseen[1], seen[1], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("start", [free, forced])
+def test_an_imagined_clip_is_what_a_rollout_would_paint(either: Config, start: Callable[[Predictor], Draws]) -> None:
+    """z is the prior's mean: no noise moves it, no target either, and it costs nothing."""
+    predictor = awake(either)
+    clip = random_clip(predictor)
+    draws = start(predictor)._replace(imagined=torch.tensor([True, False]))
+    noisier = draws._replace(noise=draws.noise + 1.0)
+    one, two = predictor(**clip, draws=draws), predictor(**clip, draws=noisier)
+    torch.testing.assert_close(one.predictions[0], two.predictions[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(one.predictions[1], two.predictions[1], atol=1e-4)
+    assert not one.rate_nats[0].any()
+    assert one.rate_nats[1].all()
+    networks = predictor.networks
+    painted = predictor.imagine_step(
+        networks.encode_frame(clip["frames"][:, 0]),
+        networks.encode_pose(clip["poses"][:, 1]),
+        networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"]),
+        None,
+    )
+    torch.testing.assert_close(one.predictions[0, 0], painted[0], atol=1e-5, rtol=1e-5)
 
 
 def test_time_major_keeps_channels_last_through_slices() -> None:

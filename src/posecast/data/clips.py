@@ -10,6 +10,7 @@ Shape legend, for the whole package:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from posecast.data.augmentation import Augmentation, RawClips, augment
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
 
@@ -44,12 +46,19 @@ class ClipPlan(NamedTuple):
     recording: np.ndarray
     start: np.ndarray
     anchor: np.ndarray
+    key: np.ndarray
+    """What a clip's augmentation is drawn from."""
 
 
 def as_pictures(pixels: UInt8[np.ndarray, "N H W 3"]) -> Pictures:
     """uint8 pixels as float in [0, 1], in `channels_last` memory order (the order they already have)."""
     owned = torch.from_numpy(np.array(pixels))  # a copy: the source may be a read-only memory map
     return owned.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+
+
+def as_clips(pixels: UInt8[np.ndarray, "B T H W 3"]) -> Float[Tensor, "B T 3 H W"]:
+    """uint8 pixels of several clips as float in [0, 1]."""
+    return as_pictures(pixels.reshape(-1, *pixels.shape[2:])).unflatten(0, pixels.shape[:2])
 
 
 def as_pixels(pictures: Pictures) -> UInt8[np.ndarray, "N H W 3"]:
@@ -83,6 +92,7 @@ class ClipCutter:
     recordings: Sequence[Recording]
     clip_length: int
     pose_window: int
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         sizes = {recording.size for recording in self.recordings}
@@ -101,7 +111,11 @@ class ClipCutter:
 
     def first(self, share: float) -> ClipCutter:
         """A cutter that sees only the first share of the frames."""
-        return ClipCutter(first_share(self.recordings, share), self.clip_length, self.pose_window)
+        return dataclasses.replace(self, recordings=first_share(self.recordings, share))
+
+    def of_length(self, clip_length: int) -> ClipCutter:
+        """A cutter of the same footage into shorter clips."""
+        return dataclasses.replace(self, clip_length=clip_length)
 
     def epoch(self, num_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[ClipPlan]:
         """The batches of one epoch: starts drawn without replacement until all are used, anchors anywhere.
@@ -119,18 +133,42 @@ class ClipCutter:
         lengths = np.array([len(recording) for recording in self.recordings])
         chosen = np.array(starts)[order]  # [num_clips, 2]
         anchors = generator.integers(0, lengths[chosen[:, 0]])
+        keys = generator.integers(0, 2**62, num_clips)
         for first in range(0, num_clips, batch_size):
             rows = slice(first, first + batch_size)
-            yield ClipPlan(chosen[rows, 0], chosen[rows, 1], anchors[rows])
+            yield ClipPlan(chosen[rows, 0], chosen[rows, 1], anchors[rows], keys[rows])
 
     def cut(self, plan: ClipPlan) -> Clip:
         """The clips of a plan as float tensors on the CPU."""
-        frames, poses, anchor_frames, anchor_poses = [], [], [], []
-        for index, start, anchor in zip(*plan, strict=True):
-            recording = self.recordings[index]
-            frames.append(as_pictures(recording.frames[start : start + self.clip_length]))
-            instants = np.arange(start, start + self.clip_length)
-            poses.append(pose_windows(recording.poses, instants, self.pose_window))
-            anchor_frames.append(as_pictures(recording.frames[anchor : anchor + 1])[0])
-            anchor_poses.append(as_pictures(recording.poses[anchor : anchor + 1])[0])
-        return Clip(*(torch.stack(parts) for parts in (frames, poses, anchor_frames, anchor_poses)))
+        clips = self._raw_clips(plan.recording, plan.start)
+        chosen = [(self.recordings[index], at) for index, at in zip(plan.recording, plan.anchor, strict=True)]
+        anchor_frames = np.stack([one.frames[[at]] for one, at in chosen])
+        anchor_poses = np.stack([one.poses[[at]] for one, at in chosen])
+        anchors = RawClips(as_clips(anchor_frames), anchor_poses, plan.recording)
+        if self.augmentation is not None:
+            clips, anchors = augment(self.augmentation, clips, anchors, self._others, plan.key)
+        instants = np.arange(self.pose_window, self.pose_window + self.clip_length)
+        windows = torch.stack([pose_windows(one, instants, self.pose_window) for one in clips.poses])
+        return Clip(clips.frames, windows, anchors.frames[:, 0], as_clips(anchors.poses)[:, 0])
+
+    def _raw_clips(self, recordings: np.ndarray, starts: np.ndarray) -> RawClips:
+        """Clips as they were filmed."""
+        frames, poses = [], []
+        for index, start in zip(recordings, starts, strict=True):
+            recording, stop = self.recordings[index], start + self.clip_length
+            around = np.clip(np.arange(start - self.pose_window, stop + self.pose_window), 0, len(recording) - 1)
+            frames.append(recording.frames[start:stop])
+            poses.append(recording.poses[around])
+        return RawClips(as_clips(np.stack(frames)), np.stack(poses), recordings)
+
+    def _others(self, generators: Sequence[np.random.Generator]) -> RawClips:
+        """A clip from anywhere for each generator."""
+        places = np.array([self._any_start(generator) for generator in generators])
+        return self._raw_clips(*places.T)
+
+    def _any_start(self, generator: np.random.Generator) -> tuple[int, int]:
+        """A recording and a start in it, all starts as likely."""
+        starts = np.array([max(0, len(recording) - self.clip_length + 1) for recording in self.recordings])
+        number = int(generator.integers(starts.sum()))
+        index = int(np.searchsorted(np.cumsum(starts), number, side="right"))
+        return index, number - int(starts[:index].sum())

@@ -36,6 +36,26 @@ class Networks(Protocol):
     def paint(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Pictures: ...
 
 
+class Draws(NamedTuple):
+    """What chance decides about a batch of clips."""
+
+    noise: Float[Tensor, "B T-1 Z h w"]
+    """The posterior's."""
+    forced: Bool[Tensor, "B T-1"]
+    """Teacher forcing: the previous frame is the true one. Frame 1 always is."""
+    given: Bool[Tensor, " B"]
+    """The first frame is shown; where not, frame 2 is painted without a previous frame (its features are zero)."""
+    imagined: Bool[Tensor, " B"]
+    """z is the prior's mean, as in a rollout, and costs nothing: the clip is imagined, not observed."""
+
+
+def free_running(noise: Tensor) -> Draws:
+    """The bound itself: all predictions fed back, first frames given, every z from the posterior."""
+    num_clips, num_predictions = noise.shape[:2]
+    off = torch.zeros(num_clips, dtype=torch.bool)
+    return Draws(noise, off[:, None].expand(-1, num_predictions), ~off, off)
+
+
 class Observation(NamedTuple):
     """A clip seen through the posterior: frames 2..T predicted, and what each cost."""
 
@@ -76,10 +96,9 @@ class Predictor(nn.Module):
         poses: Float[Tensor, "B T P H W"],
         anchor_frame: Float[Tensor, "B 3 H W"],
         anchor_pose: Float[Tensor, "B 3 H W"],
-        forced: Bool[Tensor, "B T-1"],
-        noise: Float[Tensor, "B T-1 Z h w"],
+        draws: Draws,
     ) -> Observation:
-        """Observe a clip: z from the posterior; where `forced`, the previous frame is the true one.
+        """Observe a clip: z from the posterior, predictions fed back, but where `draws` say otherwise.
 
         All forced, the instants do not depend on each other and the whole clip is one batch.
         """
@@ -88,42 +107,67 @@ class Predictor(nn.Module):
         current = self.networks.encode_frame(true)
         pose = self.networks.encode_pose(time_major(poses[:, 1:]))
         anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
-        noise = time_major(noise)
-        if bool(forced.all()):
+        noise = time_major(draws.noise)
+        given = draws.given[:, None, None, None].to(true)
+        first = tuple(scale * given.to(scale.dtype) for scale in at(current, slice(0, num_clips)))
+        if bool(draws.forced.all()):
+            between = at(current, slice(num_clips, -num_clips))
+            previous = tuple(torch.cat(scales) for scales in zip(first, between, strict=True))
             repeated = tuple(torch.cat([scale] * (num_instants - 1)) for scale in anchor)
-            previous = at(current, slice(0, -num_clips))
             now = at(current, slice(num_clips, None))
-            painted, rates = self.observe_step(now, previous, pose, repeated, noise)
+            imagined = draws.imagined.repeat(num_instants - 1)
+            painted, rates = self.observe_step(now, previous, pose, repeated, noise, imagined)
         else:
-            painted, rates = self._observe_in_turn(true, current, pose, anchor, forced, noise)
+            painted, rates = self._observe_in_turn(true, current, first, pose, anchor, noise, draws)
         mse = (painted - true[num_clips:]).square().flatten(1).mean(1)
         return Observation(*(batch_major(part, num_clips) for part in (painted, mse, rates)))
 
     def _observe_in_turn(
-        self, true: Tensor, current: Features, pose: Features, anchor: Features, forced: Tensor, noise: Tensor
+        self,
+        true: Tensor,
+        current: Features,
+        previous: Features,
+        pose: Features,
+        anchor: Features,
+        noise: Tensor,
+        draws: Draws,
     ) -> tuple[Tensor, Tensor]:
         """The feedback path, frame by frame; everything is time-major: `[(T-1) B, ...]`."""
-        num_clips = len(forced)
-        previous = at(current, slice(0, num_clips))  # frame 1 is given
+        num_clips = len(draws.forced)
+        current_at, pose_at = by_instant(current, num_clips), by_instant(pose, num_clips)
+        true_at, noise_at = true.split(num_clips), noise.split(num_clips)
         predictions, rates = [], []
-        for step in range(forced.shape[1]):
-            here = slice(step * num_clips, (step + 1) * num_clips)
-            there = slice((step + 1) * num_clips, (step + 2) * num_clips)
+        for step in range(draws.forced.shape[1]):
             if step > 0:
-                true_previous = forced[:, step, None, None, None]
-                previous = self.networks.encode_frame(torch.where(true_previous, true[here], predictions[-1]))
-            painted, rate = self.observe_step(at(current, there), previous, at(pose, here), anchor, noise[here])
+                forced = draws.forced[:, step, None, None, None]
+                previous = self.networks.encode_frame(torch.where(forced, true_at[step], predictions[-1]))
+            painted, rate = self.observe_step(
+                current_at[step + 1], previous, pose_at[step], anchor, noise_at[step], draws.imagined
+            )
             predictions.append(painted)
             rates.append(rate)
         return torch.cat(predictions), torch.cat(rates)
 
     def observe_step(
-        self, current: Features, previous: Features, pose: Features, anchor: Features, noise: Tensor
+        self,
+        current: Features,
+        previous: Features,
+        pose: Features,
+        anchor: Features,
+        noise: Tensor,
+        imagined: Bool[Tensor, " N"] | None = None,
     ) -> tuple[Pictures, Float[Tensor, " N"]]:
-        """Paint with z from the posterior: the picture and KL(posterior || prior) in nats."""
+        """Paint with z from the posterior: the picture and KL(posterior || prior) in nats.
+
+        Where `imagined`, z is the prior's mean as in a rollout, and costs nothing.
+        """
         q = self.networks.posterior(current, previous, pose, anchor)
         p = self.networks.prior(previous, pose, anchor)
-        return self.networks.paint(previous, pose, anchor, q.sample(noise)), kl_nats(q, p)
+        z, rate = q.sample(noise), kl_nats(q, p)
+        if imagined is not None:
+            z = torch.where(imagined[:, None, None, None], p.mean, z)
+            rate = torch.where(imagined, 0.0, rate)
+        return self.networks.paint(previous, pose, anchor, z), rate
 
     def imagine_step(self, previous: Features, pose: Features, anchor: Features, noise: Tensor | None) -> Pictures:
         """Paint with z from the prior: sampled with `noise`, or the prior's mean without."""
@@ -148,6 +192,11 @@ def time_major(x: Tensor) -> Tensor:
 def batch_major(x: Tensor, num_clips: int) -> Tensor:
     """`[T B, ...]` back to `[B, T, ...]`."""
     return x.unflatten(0, (-1, num_clips)).transpose(0, 1)
+
+
+def by_instant(features: Features, num_clips: int) -> list[Features]:
+    """Time-major features, instant by instant. (One split: many slices would each give a gradient of full size.)"""
+    return list(zip(*(scale.split(num_clips) for scale in features), strict=True))
 
 
 def at(features: Features, rows: slice) -> Features:

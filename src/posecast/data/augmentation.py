@@ -1,0 +1,313 @@
+"""A person moved within their room, and poses made incomplete: more poses than were filmed.
+
+In: recordings; for each clip a placement. Out: float clips and pose maps in which the person stands elsewhere, is
+nearer or mirrored, in the same room. Knows no model. Next: `clips.py`, which cuts clips and asks for this.
+
+A recording's room is what is left when the person is taken away: the median of the frames in which no limb is near.
+What differs from it, the person, is moved with the pose map; the room stays where it is, as it does in the footage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from posecast.data.limbs import drop_limbs, exchange_sides
+from posecast.data.poses import SKELETON
+from posecast.data.recordings import Recording
+
+ROOM_FRAMES = 400
+"""Frames, spread over all recordings, that the room is measured on."""
+SELDOM = 0.05
+"""A pixel that is free of the person in a smaller share of the frames is not known."""
+ALIKE = 255 * 0.1
+"""Rooms that differ by less on average, of 255, are one room in another light."""
+SAME, OTHER = 0.04, 0.16
+"""Differences from the room, of 1: below the first a pixel is the room's, above the second the person's."""
+INKED = 232
+"""A pose map's pixel darker than this in some colour shows a limb."""
+ACROSS = 0.7
+"""Share of the splices that are cut across a person, above from below; the others are cut along."""
+NEAR_LIMBS = 1 / 8
+"""What counts as near a limb, as a share of the picture's height."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How clips are changed; every clip draws anew. Probabilities are a clip's."""
+
+    rooms: Float[Tensor, "R 3 H W"]
+    """Each recording's room without the person, from `measure_rooms`."""
+    spliced: float
+    """Probability that a part of the person shows another moment."""
+    moved: float
+    """Probability that the person is put elsewhere."""
+    shift: float
+    """The farthest to either side, as a share of the width."""
+    scale: float
+    """The largest change of size, as a share."""
+    mirrored: float
+    """Probability that a person put elsewhere is mirrored."""
+    drop_limbs: float
+    """Probability that some limbs are missing for some instants."""
+    blank_poses: float
+    """Probability that some pose maps in a row are blank."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a person is put: shares of the width to the right, times the size, mirrored or not."""
+
+    shift: float
+    scale: float
+    mirror: bool
+
+
+class RawClips(NamedTuple):
+    """B clips on their way to a model: footage, and which room it was filmed in."""
+
+    frames: Float[Tensor, "B T 3 H W"]
+    poses: UInt8[np.ndarray, "B S H W 3"]
+    """All pose maps that the clips' windows show: those before and after the frames too."""
+    recording: Int[np.ndarray, " B"]
+
+
+def augment(
+    augmentation: Augmentation,
+    clips: RawClips,
+    anchors: RawClips,
+    others: Callable[[Sequence[np.random.Generator]], RawClips],
+    keys: np.ndarray,
+) -> tuple[RawClips, RawClips]:
+    """Clips and their anchors (one frame, one pose map each), changed as each clip's key decides.
+
+    `others` fetches a clip of another moment for each generator. Clip and anchor are moved to places of their own.
+    """
+    generators = [np.random.default_rng(key) for key in keys]
+    chances = np.array([generator.random(2) for generator in generators])
+    rows = np.flatnonzero(chances[:, 0] < augmentation.spliced)
+    if len(rows):
+        chosen = [generators[row] for row in rows]
+        clips = put(clips, rows, splice(augmentation, some(clips, rows), others(chosen), chosen))
+    rows = np.flatnonzero(chances[:, 1] < augmentation.moved)
+    if len(rows):
+        chosen = [generators[row] for row in rows]
+        clips = put(clips, rows, move(augmentation, some(clips, rows), chosen))
+        anchors = put(anchors, rows, move(augmentation, some(anchors, rows), chosen))
+    pairs = zip(clips.poses, generators, strict=True)
+    spoilt = [spoil_poses(poses, augmentation, generator) for poses, generator in pairs]
+    return clips._replace(poses=np.stack(spoilt)), anchors
+
+
+def some(clips: RawClips, rows: np.ndarray) -> RawClips:
+    return RawClips(clips.frames[torch.from_numpy(rows)], clips.poses[rows], clips.recording[rows])
+
+
+def put(clips: RawClips, rows: np.ndarray, changed: RawClips) -> RawClips:
+    """The clips with some of them replaced."""
+    frames, poses = clips.frames.clone(), clips.poses.copy()
+    frames[torch.from_numpy(rows)], poses[rows] = changed.frames, changed.poses
+    return clips._replace(frames=frames, poses=poses)
+
+
+def move(augmentation: Augmentation, clips: RawClips, generators: Sequence[np.random.Generator]) -> RawClips:
+    """Each clip's person put elsewhere in their room."""
+    drawn = [draw_placement(augmentation, generator) for generator in generators]
+    placements = [kept_whole(one, poses) for one, poses in zip(drawn, clips.poses, strict=True)]
+    return place(clips, augmentation.rooms, clips.recording, placements)
+
+
+def draw_placement(augmentation: Augmentation, generator: np.random.Generator) -> Placement:
+    shift, scale, mirror = generator.random(3)
+    return Placement(
+        augmentation.shift * (2 * shift - 1),
+        float(np.exp(np.log1p(augmentation.scale) * (2 * scale - 1))),
+        bool(mirror < augmentation.mirrored),
+    )
+
+
+def kept_whole(placement: Placement, poses: np.ndarray) -> Placement:
+    """The placement, its shift turned round where the picture's edge would be moved inwards through a person."""
+    reach = max(1, round(NEAR_LIMBS * poses.shape[1]))
+    columns = np.asarray((poses < INKED).any((0, 1, 3)))
+    left, right = bool(columns[: reach + 1].any()), bool(columns[-reach - 1 :].any())
+    if placement.mirror:
+        left, right = right, left
+    if left and right:
+        return dataclasses.replace(placement, shift=0.0)
+    if (left and placement.shift > 0) or (right and placement.shift < 0):
+        return dataclasses.replace(placement, shift=-placement.shift)
+    return placement
+
+
+def place(
+    clips: RawClips,
+    rooms: Float[Tensor, "R 3 H W"],
+    target: Int[np.ndarray, " B"],
+    placements: Sequence[Placement],
+) -> RawClips:
+    """Each clip's person put elsewhere, in the room of recording `target`, in frames and pose maps alike.
+
+    Where a frame differs from its room it is moved as it is; where it hardly differs (shadows, light), only the
+    difference is moved. A mirrored person's left limbs are their right ones.
+    """
+    frames, poses, recording = clips
+    there, here = rooms[torch.from_numpy(recording)], rooms[torch.from_numpy(target)]
+    mirrored = np.flatnonzero([placement.mirror for placement in placements])
+    poses = poses.copy()
+    poses[mirrored] = exchange_sides(poses[mirrored])
+    ink = torch.from_numpy(255 - poses).permute(0, 1, 4, 2, 3).float().flatten(1, 2)
+    difference = (frames - there[:, None]).abs().amax(2)
+    person = ((difference - SAME) / (OTHER - SAME)).clamp(0, 1)
+    # One warp for all: frames, the person's outline in each, their room, how far the picture reaches, pose maps.
+    sources = (frames.flatten(1, 2), person, there, torch.ones_like(there[:, :1]), ink)
+    moved = warp(torch.cat(sources, 1), placements).split([part.shape[1] for part in sources], 1)
+    colours = (3, 1, 3, 1, 3)
+    frames, person, there, reach, ink = (part.unflatten(1, (-1, n)) for part, n in zip(moved, colours, strict=True))
+    here = here[:, None]
+    behind = here * reach - there  # what the room shows here less what the person's own room showed behind them
+    placed = frames + (1 - person) * behind + (1 - reach) * here
+    poses = 255 - ink.permute(0, 1, 3, 4, 2).round().to(torch.uint8).numpy()
+    return RawClips(placed.clamp(0, 1), poses, target)
+
+
+def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) -> Float[Tensor, "B C H W"]:
+    """Pictures moved and scaled about the middle of the floor (the lowest row), 0 where nothing came from."""
+    width = pictures.shape[3]
+    thetas = []
+    for placement in placements:
+        size = 1.0 / placement.scale
+        flip = -size if placement.mirror else size
+        shift = round(placement.shift * width)  # whole pixels: nothing is blurred by a shift
+        # From where in the source each pixel comes, in [-1, 1]; scaling keeps the floor at its height.
+        thetas.append([[flip, 0.0, -flip * 2.0 * shift / width], [0.0, size, 1.0 - size]])
+    grid = functional.affine_grid(torch.tensor(thetas), list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def splice(
+    augmentation: Augmentation, clips: RawClips, others: RawClips, generators: Sequence[np.random.Generator]
+) -> RawClips:
+    """Clips in which one part of the person is that of another moment, in frames and pose maps alike.
+
+    The other person is put where this one is, and the picture is cut through them, across or along: arms are seen with
+    legs that never went with them. (CutMix, Yun et al. 2019, with the condition cut like the target.) Where there is
+    nobody, or the other cannot be put there whole, a clip stays as it is.
+    """
+    height, width = clips.poses.shape[2:4]
+    placements, parts = [], []
+    for poses, other_poses, generator in zip(clips.poses, others.poses, generators, strict=True):
+        across, along, mine, mirror = generator.random(4)
+        here, there = extent(poses), extent(other_poses)
+        placement, part = Placement(0.0, 1.0, False), np.zeros((height, width), bool)
+        if here is not None and there is not None:
+            mirrored = bool(mirror < augmentation.mirrored)
+            middle = 0.5 * (there[2] + there[3])
+            shift = 0.5 * (here[2] + here[3]) - (width - 1 - middle if mirrored else middle)
+            wanted = Placement(shift / width, 1.0, mirrored)
+            if kept_whole(wanted, other_poses) == wanted:
+                placement = wanted
+                first, last = here[:2] if across < ACROSS else here[2:]
+                cut = round(first + (0.3 + 0.4 * along) * (last - first))
+                part[(slice(cut),) if across < ACROSS else (slice(None), slice(cut))] = True
+                part = part if mine < 0.5 else ~part
+        placements.append(placement)
+        parts.append(part)
+    others = place(others, augmentation.rooms, clips.recording, placements)
+    chosen = np.stack(parts)[:, None]
+    frames = torch.where(torch.from_numpy(chosen[:, :, None]), others.frames, clips.frames)
+    return clips._replace(frames=frames, poses=np.where(chosen[..., None], others.poses, clips.poses))
+
+
+def extent(poses: np.ndarray) -> tuple[int, int, int, int] | None:
+    """First and last row, first and last column with a limb in them at the middle instant; None without any."""
+    ink = (poses[len(poses) // 2] < INKED).any(-1)
+    if not ink.any():
+        return None
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def measure_rooms(recordings: Sequence[Recording]) -> Float[Tensor, "R 3 H W"]:
+    """Each recording's room without the person, in [0, 1].
+
+    A pixel is the median over the recording's frames in which no limb is near it. Where a limb nearly always is, it
+    is what all recordings together show, in this one's light, if their rooms are alike; else what is beside it.
+    """
+    every = max(1, sum(len(one) for one in recordings) // ROOM_FRAMES)
+    seen = [seen_without_person(one.frames[::every], one.poses[::every]) for one in recordings]
+    together = filled(uncovered_median(*(np.concatenate(parts) for parts in zip(*seen, strict=True))))
+    rooms = []
+    for frames, covered in seen:
+        own = uncovered_median(frames, covered)
+        light = own - together
+        known = light[~np.isnan(light)]
+        alike = known.size == 0 or np.abs(known).mean() < ALIKE
+        # In another light what the others show would be a patch: the difference of light is filled in, and added.
+        rooms.append(together + filled(light) if alike else filled(own))
+    return torch.from_numpy(np.stack(rooms) / np.float32(255)).permute(0, 3, 1, 2)
+
+
+def seen_without_person(frames: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames, and where in them a person may be: near a limb, or anywhere where a pose map is blank."""
+    blank = (poses == 255).all((1, 2, 3))
+    return frames, near_limbs(poses) | blank[:, None, None]
+
+
+def uncovered_median(frames: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """The median of each pixel where it is not covered: float32 `[H, W, 3]`, NaN where it nearly always is."""
+    room = np.full(frames.shape[1:], np.nan, np.float32)
+    for y in range(len(room)):  # a row at a time: bounded memory
+        often = (~covered[:, y]).mean(0) >= SELDOM
+        row = np.where(covered[:, y, :, None], np.nan, frames[:, y])[:, often]
+        if row.size:
+            room[y, often] = np.nanmedian(row, axis=0)
+    return room
+
+
+def filled(room: np.ndarray) -> np.ndarray:
+    """A room with each unknown pixel interpolated in its row; an unknown row is the mean of all that is known, or 0."""
+    known = ~np.isnan(room[..., 0])
+    filled = np.full_like(room, np.nanmean(room) if known.any() else 0.0)
+    for y, columns in enumerate(known):
+        there = np.flatnonzero(columns)
+        if len(there):
+            everywhere = np.arange(len(columns))
+            filled[y] = np.stack([np.interp(everywhere, there, room[y, there, colour]) for colour in range(3)], -1)
+    return filled
+
+
+def near_limbs(poses: np.ndarray) -> np.ndarray:
+    """Where a limb is near: bool `[N, H, W]` of pose maps `[N, H, W, 3]`."""
+    near = torch.from_numpy((poses < INKED).any(-1)).float()[:, None]
+    reach = max(1, round(NEAR_LIMBS * poses.shape[1]))
+    for window, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
+        near = functional.max_pool2d(near, window, stride=1, padding=padding)
+    return near[:, 0].numpy() > 0
+
+
+def spoil_poses(poses: np.ndarray, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
+    """Pose maps `[T, H, W, 3]` as a poor estimator would give them: limbs missing, some maps blank."""
+    length = len(poses)
+    if generator.random() < augmentation.drop_limbs:
+        here = _stretch(length, generator)
+        poses = poses.copy()
+        poses[here] = drop_limbs(poses[here], generator.random(len(SKELETON)) < generator.uniform(0, 0.5))
+    if generator.random() < augmentation.blank_poses:
+        poses = poses.copy()
+        poses[_stretch(length, generator)] = 255
+    return poses
+
+
+def _stretch(length: int, generator: np.random.Generator) -> slice:
+    """Some instants in a row."""
+    first, last = np.sort(generator.integers(0, length + 1, 2))
+    return slice(int(first), int(last))

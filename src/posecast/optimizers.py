@@ -1,0 +1,105 @@
+"""Optimisers: Adam and AdamW from torch, and Muon for the matrices that convolutions are.
+
+In: a predictor and the knobs of training. Out: optimisers that share one learning rate.
+Knows no loss and no step. Next: `learning.py`, which uses them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posecast.config import Training
+
+SMALLEST_SIDE = 16
+"""A matrix with a shorter side has too few directions to be worth balancing; Adam takes it."""
+ITERATIONS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic iteration; steepest at 0, so that five rounds suffice (Jordan et al. 2024)."""
+
+
+def build_optimizers(module: nn.Module, training: Training) -> list[torch.optim.Optimizer]:
+    """What trains all parameters: Adam or AdamW alone, or Muon for large kernels and AdamW for the rest."""
+    parameters = list(module.parameters())
+    adam = {"lr": training.learning_rate, "betas": (training.beta1, training.beta2), "fused": True}
+    if training.optimizer == "adam":
+        return [torch.optim.Adam(parameters, **adam)]
+    if training.optimizer == "adamw":
+        return [torch.optim.AdamW(parameters, **adam, weight_decay=training.weight_decay)]
+    kernels = [one for one in parameters if is_large_kernel(one)]
+    chosen = {id(one) for one in kernels}
+    rest = [one for one in parameters if id(one) not in chosen]
+    adamw = torch.optim.AdamW(rest, **adam, weight_decay=training.weight_decay)
+    if not kernels:  # networks of toy width
+        return [adamw]
+    return [Muon(kernels, lr=training.learning_rate, weight_decay=training.weight_decay), adamw]
+
+
+def is_large_kernel(parameter: Tensor) -> bool:
+    """Whether a parameter is a convolution's kernel with many inputs and outputs."""
+    return parameter.ndim == 4 and min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_SIDE
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal: all directions of a kernel, seen as a matrix, move alike.
+
+    (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".) A kernel `[O, I, h, w]` is the
+    matrix `[O, I h w]`. Steps are scaled to the size of Adam's (Liu et al. 2025, eq. 4), so one learning rate fits
+    both. torch's own Muon takes matrices only; here kernels of one shape are also made orthogonal in one batch.
+    """
+
+    def __init__(
+        self, kernels: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
+    ) -> None:
+        super().__init__(kernels, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for kernel in group["params"]:
+                if kernel.grad is not None:
+                    alike[kernel.shape].append(kernel)
+            for kernels in alike.values():
+                self._step_alike(kernels, group)
+        return loss
+
+    def _step_alike(self, kernels: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Step kernels of one shape."""
+        looking_ahead = []
+        for kernel in kernels:
+            assert kernel.grad is not None
+            state = self.state[kernel]
+            if not state:
+                state["momentum"] = torch.zeros_like(kernel)
+            state["momentum"].lerp_(kernel.grad, 1.0 - group["momentum"])
+            looking_ahead.append(kernel.grad.lerp(state["momentum"], group["momentum"]).flatten(1))  # Nesterov's
+        directions = orthogonalised(torch.stack(looking_ahead))
+        size = 0.2 * max(directions.shape[1:]) ** 0.5
+        for kernel, direction in zip(kernels, directions, strict=True):
+            kernel.mul_(1.0 - group["lr"] * group["weight_decay"])
+            kernel.add_(direction.view(kernel.shape), alpha=-group["lr"] * size)
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """The nearest matrices `[N, O, I]` with all singular values about 1 (0.7 to 1.2), float32.
+
+    The quintic Newton-Schulz iteration, in bfloat16: products of matrices only, no decomposition.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.to(torch.bfloat16)
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).float()

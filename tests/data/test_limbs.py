@@ -1,0 +1,65 @@
+"""Pose maps read by their colours, against maps drawn anew from the keypoints."""
+
+import numpy as np
+
+from posecast.data.dancer import dance
+from posecast.data.limbs import PARTNERS, drop_limbs, exchange_sides, limb_shown
+from posecast.data.poses import JOINT_INDEX, SKELETON, draw_pose_map, draw_pose_maps
+
+SIZE = (128, 256)
+
+
+def keypoints() -> np.ndarray:
+    return dance(60, size=SIZE, seed=3).keypoints[::6]
+
+
+def ink(poses: np.ndarray) -> np.ndarray:
+    return 255.0 - poses.astype(float)
+
+
+def test_partners() -> None:
+    assert (PARTNERS[PARTNERS] == np.arange(len(SKELETON))).all()
+    assert PARTNERS[JOINT_INDEX["left_knee"]] == JOINT_INDEX["right_knee"]
+    assert PARTNERS[JOINT_INDEX["neck"]] == JOINT_INDEX["neck"]
+
+
+def test_white_stays_white() -> None:
+    white = np.full((2, 4, 4, 3), 255, np.uint8)
+    assert (exchange_sides(white) == 255).all()
+    assert (limb_shown(white) == -1).all()
+
+
+def test_exchanged_sides_are_those_of_the_exchanged_keypoints() -> None:
+    """Against the maps of a skeleton whose left and right were exchanged: nearer by far than without."""
+    points = keypoints()
+    plain, wanted = draw_pose_maps(points, SIZE), draw_pose_maps(points[:, PARTNERS], SIZE)
+    found = exchange_sides(plain)
+    error, untouched = np.abs(ink(found) - ink(wanted)).sum(), np.abs(ink(plain) - ink(wanted)).sum()
+    assert error < 0.35 * untouched
+
+
+def test_exchanging_twice_changes_little() -> None:
+    plain = draw_pose_maps(keypoints(), SIZE)
+    again = exchange_sides(exchange_sides(plain))
+    assert np.abs(ink(again) - ink(plain)).sum() < 0.25 * ink(plain).sum()
+
+
+def test_a_limb_drawn_alone_is_recognised() -> None:
+    for name in ("left_knee", "right_elbow", "left_shoulder", "right_ankle"):
+        child = JOINT_INDEX[name]
+        points = np.full((len(SKELETON), 2), np.nan)
+        points[child] = (130.0, 60.0)
+        points[JOINT_INDEX[str(SKELETON[child].parent)]] = (150.0, 90.0)
+        limb = limb_shown(draw_pose_map(points, SIZE))[70:80, 130:150]
+        assert (limb[limb >= 0] == child).mean() > 0.7, name  # neighbours on a limb have all but the same hue
+
+
+def test_dropped_limbs_are_gone_and_the_others_stay() -> None:
+    plain = draw_pose_maps(keypoints(), SIZE)
+    legs = np.array(["knee" in j.name or "ankle" in j.name for j in SKELETON])
+    left = drop_limbs(plain, legs)
+    shown = limb_shown(plain)
+    gone = legs[shown] & (shown >= 0)
+    assert gone.any()
+    assert (left[gone] == 255).all()
+    assert (left[~gone] == plain[~gone]).all()
