@@ -139,7 +139,7 @@ class Training:
     )
     moved_scale: float = knob(0.1, "The largest change of a moved person's size, as a share.", least=0.0, most=1.0)
     mirrored: float = knob(
-        0.5, "Share of the moved persons that are mirrored, left limbs as right.", least=0.0, most=1.0
+        0.5, "Share of the moved or spliced-in persons that are mirrored, left limbs as right.", least=0.0, most=1.0
     )
     drop_limbs: float = knob(0.0, "Share of the clips some of whose limbs are missing.", least=0.0, most=1.0)
     blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)
@@ -192,7 +192,7 @@ class Config:
 
 
 RECIPES: dict[str, Config] = {
-    # What gave the most faithful rollouts in the same time: docs/quality.md.
+    # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
         Anchored(),

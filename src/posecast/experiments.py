@@ -110,6 +110,11 @@ def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: 
                 training.clip_length,
                 training.batch_size,
                 training.validation_frames,
+                # These too change what an update costs.
+                training.growth,
+                training.optimizer,
+                training.spliced,
+                training.moved,
             )
             if alike not in speeds:
                 speeds[alike] = measured(config, cutter, seen, device)

@@ -185,7 +185,7 @@ class Learner:
         """The inverse of `state`."""
         self.predictor.load_state_dict(state["weights"])
         self.averaged.load_state_dict(state["averaged"])
-        # States saved before 0.2 have one optimiser, under another name.
+        # Earlier states have one optimiser, under another name.
         saved_optimizers = state["optimizers"] if "optimizers" in state else [state["optimizer"]]
         for optimizer, saved in zip(self.optimizers, saved_optimizers, strict=True):
             optimizer.load_state_dict(saved)

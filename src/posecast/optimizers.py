@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """The nearest matrices `[N, O, I]` with all singular values about 1 (0.7 to 1.2), float32.
+    """The nearest matrices `[N, O, I]` with singular values near 1, mostly 0.7 to 1.2, float32.
 
     The quintic Newton-Schulz iteration, in bfloat16: products of matrices only, no decomposition.
     """
