@@ -8,6 +8,7 @@ from jaxtyping import install_import_hook
 
 SHAPED = (
     "model",
+    "data.rooms",
     "data.augmentation",
     "data.clips",
     "rollout",
@@ -71,3 +72,10 @@ def moving_square(num_frames: int = 24, side: int = 16, seed: int = 0, name: str
 @pytest.fixture
 def square() -> Recording:
     return moving_square()
+
+
+def still_in(room: int, columns: slice) -> Recording:
+    """Somebody who never leaves some columns of a plain room."""
+    frames, poses = np.full((20, 32, 64, 3), room, np.uint8), np.full((20, 32, 64, 3), 255, np.uint8)
+    frames[:, 5:30, columns], poses[:, 6:29, columns] = 10, (0, 0, 255)
+    return Recording("still", frames, poses)

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 ORDER = """
 errors files config settings schedules media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
-data/course data/checking data/packed data/synthetic data/augmentation data/clips
+data/course data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
 model/elbo model/lab4 model/anchored model/predictor
 checkpoint lab4_checkpoints rollout metrics evaluation
 optimizers learning machine pace standing validation resuming training

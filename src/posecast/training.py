@@ -32,9 +32,10 @@ from posecast.checkpoint import (
     write_log,
 )
 from posecast.config import Config
-from posecast.data.augmentation import Augmentation, measure_rooms
+from posecast.data.augmentation import Augmentation
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
+from posecast.data.rooms import measure_rooms
 from posecast.errors import InputError, InterruptedTraining
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights

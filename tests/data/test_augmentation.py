@@ -12,7 +12,6 @@ from posecast.data.augmentation import (
     RawClips,
     augment,
     kept_whole,
-    measure_rooms,
     place,
     splice,
     spoil_poses,
@@ -21,8 +20,9 @@ from posecast.data.clips import ClipCutter, as_clips, as_pixels
 from posecast.data.dancer import dance
 from posecast.data.limbs import exchange_sides
 from posecast.data.recordings import Recording
+from posecast.data.rooms import measure_rooms
 
-from ..conftest import moving_square
+from ..conftest import moving_square, still_in
 
 SQUARE = moving_square(24, side=32)
 ROOM = torch.full((1, 3, 32, 32), 60 / 255)
@@ -51,40 +51,6 @@ def everything(room: torch.Tensor, **changes: float) -> Augmentation:
     return Augmentation(room, **(chances | changes))
 
 
-def test_where_nobody_stands_the_room_is_measured() -> None:
-    room = measure_rooms([SQUARE])
-    assert (room * 255).round().unique().tolist() == [60.0]
-
-
-def test_a_room_always_covered_is_filled_from_beside() -> None:
-    """A person who never leaves the middle: what is behind them is taken from the row's other pixels."""
-    assert ((measure_rooms([still_in(90, slice(30, 34))]) * 255).round() == 90).all()
-
-
-def still_in(room: int, columns: slice) -> Recording:
-    """Somebody who never leaves some columns of a plain room."""
-    frames, poses = np.full((20, 32, 64, 3), room, np.uint8), np.full((20, 32, 64, 3), 255, np.uint8)
-    frames[:, 5:30, columns], poses[:, 6:29, columns] = 10, (0, 0, 255)
-    return Recording("still", frames, poses)
-
-
-def test_each_recording_has_its_own_light_and_one_helps_the_other_out() -> None:
-    left, right = still_in(100, slice(10, 14)), still_in(110, slice(50, 54))
-    rooms = (measure_rooms([left, right]) * 255).round()
-    assert rooms[0, :, :, 30:].unique().tolist() == [100.0]
-    assert rooms[1, :, :, :40].unique().tolist() == [110.0]
-    assert (rooms[0] - 100).abs().max() <= 5  # behind the person too: no patch of the other light
-    stripes = right.frames.copy()
-    stripes[:, :, 11] += 50  # seen by the right recording alone: behind the left person
-    rooms = (measure_rooms([left, Recording("striped", stripes, right.poses)]) * 255).round()
-    assert rooms[0, 0, 15, 11] - rooms[0, 0, 15, 10] == 50
-
-
-def test_different_rooms_do_not_mix() -> None:
-    rooms = (measure_rooms([still_in(60, slice(10, 14)), still_in(200, slice(50, 54))]) * 255).round()
-    assert [room.unique().tolist() for room in rooms] == [[60.0], [200.0]]
-
-
 def test_a_person_put_into_another_room_leaves_their_own_behind() -> None:
     dark, light = still_in(60, slice(10, 14)), still_in(200, slice(50, 54))
     rooms = measure_rooms([dark, light])
@@ -93,14 +59,6 @@ def test_a_person_put_into_another_room_leaves_their_own_behind() -> None:
     wanted[:, 5:30, 14:18] = 10
     assert np.abs(as_pixels(found.frames[0]).astype(int) - wanted).max() <= 1
     assert found.recording.tolist() == [1]
-
-
-def test_nothing_is_known_of_a_room_never_seen() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    covered = Recording("near", frames, np.zeros_like(frames))
-    blank = Recording("blank", frames, np.full_like(frames, 255))
-    assert torch.isfinite(measure_rooms([covered])).all()
-    assert torch.isfinite(measure_rooms([covered, blank])).all()
 
 
 def test_left_where_it_is_a_frame_stays_itself() -> None:
