@@ -35,6 +35,9 @@ class Anchored:
         "fixed", "Prior of z: N(0, I), or learned from previous frame, poses and anchor."
     )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
+    flow: int = knob(0, "Paint partly with pixels carried from the anchor and the previous frame.")
+    coordinates: int = knob(0, "The pose encoder sees each pixel's place.")
+    noise_level: int = knob(0, "The frame encoder sees how noisy the frame is.")
 
     @property
     def stride(self) -> int:
@@ -70,7 +73,8 @@ class Lab4:
 class Bound:
     """The evidence lower bound: its likelihood and its KL weight."""
 
-    likelihood_variance: float | Literal["optimal"] = knob(
+    pixel_loss: Literal["square", "charbonnier"] = knob("square", "Squared error, or its root near 1/255.")
+    likelihood_variance: float | Literal["optimal", "frame"] = knob(
         "optimal",
         "Variance of the Gaussian likelihood, pixels in [0, 1]; 3072 is the course's (docs/theory.md), "
         "optimal the batch's own mean squared error.",
@@ -140,6 +144,9 @@ class Training:
     moved_scale: float = knob(0.1, "The largest change of a moved person's size, as a share.", least=0.0, most=1.0)
     mirrored: float = knob(
         0.5, "Share of the moved or spliced-in persons that are mirrored, left limbs as right.", least=0.0, most=1.0
+    )
+    feedback_noise: float = knob(
+        0.0, "Largest standard deviation of noise on fed-back frames.", least=0.0, most=1.0
     )
     drop_limbs: float = knob(0.0, "Share of the clips some of whose limbs are missing.", least=0.0, most=1.0)
     blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)

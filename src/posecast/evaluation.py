@@ -272,6 +272,7 @@ def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gauss
         previous = networks.encode_frame(frame)
         pose = networks.encode_pose(poses[t : t + 1])
         q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, pose, anchor)
+        networks.pictures = (frame, frames[:1])
         frame = networks.paint(previous, pose, anchor, q.mean)
         yield q, networks.prior(previous, pose, anchor), frame, recording.frames[t : t + 1]
 

@@ -99,10 +99,19 @@ class Learner:
     ) -> tuple[Observation, BoundTerms]:
         """Observe a clip and assemble the bound with this epoch's KL weight."""
         device = self.fabric.device
-        parts = (part.to(device, non_blocking=True) for part in clip)
+        parts_ = tuple(part.to(device, non_blocking=True) for part in clip)
+        parts = parts_
         draws = Draws(*(part.to(device, non_blocking=True) for part in draws))
         observation = (model or self.model)(*parts, draws)
         terms = self.bound(observation, epoch)
+        if self.config.bound.pixel_loss == "charbonnier":
+            t = parts_[0][:, 1:].float()
+            d = (observation.predictions.float() - t).square()
+            eps = 1 / 255
+            ch = (d + eps**2).sqrt().mean() - eps
+            s2 = terms.mse.detach().clamp_min(1e-8)
+            # scaled to the size of an MSE
+            terms = dataclasses.replace(terms, loss=terms.loss - terms.mse + ch * (s2 / ch.detach()))
         # Imagined clips have no rate: they weigh in the loss, and must not thin out what is reported of the others.
         observed = 1.0 - draws.imagined.float().mean()
         rate = terms.rate_nats / observed.clamp_min(1.0 / len(draws.imagined))
@@ -116,7 +125,7 @@ class Learner:
             observation.mse,
             observation.rate_nats,
             num_values=3 * height * width,
-            variance=None if bound.likelihood_variance == "optimal" else bound.likelihood_variance,
+            variance=bound.likelihood_variance,
             kl_weight=self.kl_weight(epoch),
         )
 
@@ -149,6 +158,7 @@ class Learner:
             forced=self.coins(shape, step, epoch),
             given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
             imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,
+            level=training.feedback_noise * torch.rand(num_clips, generator=seeded(1_000_009, seed, step)),
         )
 
     def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:

@@ -46,6 +46,7 @@ def rollout(
     networks = predictor.networks
     anchor_frame, anchor_pose = anchor or (first_frame, poses[0])
     num_futures = len(generators) if generators else 1
+    anchor_pixels = as_pictures(anchor_frame[None]).to(device).expand(num_futures, -1, -1, -1)
     anchored = networks.encode_anchor(
         as_pictures(anchor_frame[None]).to(device), as_pictures(np.asarray(anchor_pose)[None]).to(device)
     )
@@ -58,6 +59,7 @@ def rollout(
         for step in range(len(instants)):
             noise = draw(generators, predictor.latent_shape, device)
             pose = repeat(at(encoded, slice(step, step + 1)), num_futures)
+            networks.pictures = (frame, anchor_pixels)
             frame = predictor.imagine_step(networks.encode_frame(frame), pose, anchored, noise)
             yield frame
 

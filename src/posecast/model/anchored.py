@@ -31,21 +31,33 @@ class AnchoredNetworks(nn.Module):
         self.pose_window = config.pose_window
         self.learned_prior = config.prior == "learned"
         self.latent_shape = (config.latent_channels, *(side // config.stride for side in size))
-        self.frame_encoder = Encoder(3, widths, config.patch, 1)
-        self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1), widths, config.patch, blocks)
+        self.frame_encoder = Encoder(3 + config.noise_level, widths, config.patch, 1)
+        self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1) + 2 * config.coordinates, widths, config.patch, blocks)
         self.anchor_encoder = Encoder(6, widths, config.patch, 1)
         self.posterior_head = GaussianHead(4 * bottom, bottom, config.latent_channels)
         if self.learned_prior:
             self.prior_head = GaussianHead(3 * bottom, bottom, config.latent_channels)
-        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels)
+        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels, config.flow)
+        self.coordinates, self.noise_level, self.flow = config.coordinates, config.noise_level, config.flow
+        self.pictures = None
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def encode_frame(self, frames: Pictures) -> Features:
+    def encode_frame(self, frames: Pictures, level=None) -> Features:
         """A previous or current frame."""
+        if self.noise_level:
+            level = frames.new_zeros(len(frames)) if level is None else level
+            plane = level[:, None, None, None].expand(-1, 1, *frames.shape[2:])
+            frames = torch.cat((frames, plane), 1).contiguous(memory_format=torch.channels_last)
         return self.frame_encoder(frames)
 
     def encode_pose(self, poses: PoseWindows) -> Features:
         """The pose maps around the instant to paint."""
+        if self.coordinates:
+            h, w = poses.shape[2:]
+            y = torch.linspace(-1, 1, h)[:, None].expand(h, w)
+            x = torch.linspace(-1, 1, w)[None].expand(h, w)
+            place = torch.stack((y, x)).to(poses)[None].expand(len(poses), -1, -1, -1)
+            poses = torch.cat((poses, place), 1).contiguous(memory_format=torch.channels_last)
         return self.pose_encoder(poses)
 
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features:
@@ -65,7 +77,7 @@ class AnchoredNetworks(nn.Module):
 
     def paint(self, previous: Features, pose: Features, anchor: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
         """The next frame, in (0, 1)."""
-        return self.decoder(previous, pose, anchor, z)
+        return self.decoder(previous, pose, anchor, z, self.pictures)
 
 
 class ResidualBlock(nn.Module):
@@ -126,7 +138,7 @@ class GaussianHead(nn.Module):
 class Decoder(nn.Module):
     """Joined features and z to a picture, coarse to fine."""
 
-    def __init__(self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int) -> None:
+    def __init__(self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int, flow: bool) -> None:
         super().__init__()
         coarse_to_fine = list(reversed(widths))
         above = [latent_channels, *coarse_to_fine[:-1]]
@@ -142,12 +154,31 @@ class Decoder(nn.Module):
             for coarse, fine in itertools.pairwise(coarse_to_fine)
         )
         self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1), nn.PixelShuffle(patch))
+        self.flow = None
+        if flow:
+            last = nn.Conv2d(widths[0], 6 * patch**2, 3, padding=1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.flow = nn.Sequential(nn.SiLU(), last, nn.PixelShuffle(patch))
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Tensor:
+    def forward(self, previous: Features, pose: Features, anchor: Features, z: Tensor, pictures=None) -> Tensor:
         x = z
         for scale, (join, blocks) in enumerate(zip(self.join, self.blocks, strict=True)):
             skip = (previous[-1 - scale], pose[-1 - scale], anchor[-1 - scale])
             x = blocks(join(torch.cat((*skip, x.to(skip[0].dtype)), 1)))
             if scale < len(self.up):
                 x = self.up[scale](x)
-        return torch.sigmoid(self.out(x).float())
+        new = torch.sigmoid(self.out(x).float())
+        if self.flow is None:
+            return new
+        moves = self.flow(x).float()
+        n, _, h, w = moves.shape
+        y = (torch.arange(h, device=x.device) + 0.5) * 2 / h - 1
+        xx = (torch.arange(w, device=x.device) + 0.5) * 2 / w - 1
+        grid = torch.stack((xx[None].expand(h, w), y[:, None].expand(h, w)), -1)[None]
+        layers = [new]
+        for k, picture in enumerate(pictures):
+            shift = torch.tanh(moves[:, 2 * k : 2 * k + 2]).permute(0, 2, 3, 1)
+            layers.append(nn.functional.grid_sample(picture.float(), grid + shift, padding_mode="border", align_corners=False))
+        weights = torch.softmax(torch.cat((moves.new_full((n, 1, h, w), 3.0), moves[:, 4:]), 1), 1)
+        return sum(weights[:, k : k + 1] * layer for k, layer in enumerate(layers))

@@ -67,7 +67,7 @@ class BoundTerms:
 
 
 def bound_terms(
-    mse: Tensor, rate_nats: Tensor, *, num_values: int, variance: float | None, kl_weight: float | Tensor
+    mse: Tensor, rate_nats: Tensor, *, num_values: int, variance: float | str, kl_weight: float | Tensor
 ) -> BoundTerms:
     """Assemble the loss from squared errors and rates of one shape, one entry per predicted frame.
 
@@ -78,6 +78,12 @@ def bound_terms(
     gives the gradient of (num_values / 2) log mse + kl_weight x rate up to the same factor.
     """
     mean_mse, mean_rate = mse.float().mean(), rate_nats.float().mean()
-    s2 = mean_mse.detach().clamp_min(1e-8) if variance is None else mean_mse.new_tensor(variance)
-    loss = mean_mse + kl_weight * (2.0 * s2 / num_values) * mean_rate
+    if variance == "frame":
+        logs = mse.float().clamp_min(1e-8).log().mean()
+        s2 = logs.exp().detach()
+        fit = logs.exp()
+    else:
+        s2 = mean_mse.detach().clamp_min(1e-8) if variance == "optimal" else mean_mse.new_tensor(float(variance))
+        fit = mean_mse
+    loss = fit + kl_weight * (2.0 * s2 / num_values) * mean_rate
     return BoundTerms(loss, mean_mse, mean_rate, distortion_nats(mean_mse, num_values, s2))

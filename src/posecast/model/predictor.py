@@ -47,13 +47,14 @@ class Draws(NamedTuple):
     """The first frame is shown; where not, frame 2 is painted without a previous frame (its features are zero)."""
     imagined: Bool[Tensor, " B"]
     """z is the prior's mean, as in a rollout, and costs nothing: the clip is imagined, not observed."""
+    level: Float[Tensor, " B"]
 
 
 def free_running(noise: Tensor) -> Draws:
     """The bound itself: all predictions fed back, first frames given, every z from the posterior."""
     num_clips, num_predictions = noise.shape[:2]
     off = torch.zeros(num_clips, dtype=torch.bool)
-    return Draws(noise, off[:, None].expand(-1, num_predictions), ~off, off)
+    return Draws(noise, off[:, None].expand(-1, num_predictions), ~off, off, torch.zeros(num_clips))
 
 
 class Observation(NamedTuple):
@@ -107,6 +108,7 @@ class Predictor(nn.Module):
         current = self.networks.encode_frame(true)
         pose = self.networks.encode_pose(time_major(poses[:, 1:]))
         anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
+        self._anchor = anchor_frame
         noise = time_major(draws.noise)
         given = draws.given[:, None, None, None].to(true)
         first = tuple(scale * given.to(scale.dtype) for scale in at(current, slice(0, num_clips)))
@@ -140,7 +142,14 @@ class Predictor(nn.Module):
         for step in range(draws.forced.shape[1]):
             if step > 0:
                 forced = draws.forced[:, step, None, None, None]
-                previous = self.networks.encode_frame(torch.where(forced, true_at[step], predictions[-1]))
+                fed = torch.where(forced, true_at[step], predictions[-1])
+                if self.config.networks.__dict__.get("noise_level"):
+                    level = draws.level.to(fed)
+                    fed = fed + level[:, None, None, None] * torch.randn(fed.shape).to(fed)
+                    previous = self.networks.encode_frame(fed, level)
+                else:
+                    previous = self.networks.encode_frame(fed)
+            self.networks.pictures = (fed if step > 0 else true_at[0] * draws.given[:, None, None, None].to(true), self._anchor)
             painted, rate = self.observe_step(
                 current_at[step + 1], previous, pose_at[step], anchor, noise_at[step], draws.imagined
             )
