@@ -142,6 +142,11 @@ class Training:
         0.3, "The farthest a person is moved aside, as a share of the width.", least=0.0, most=1.0
     )
     moved_scale: float = knob(0.1, "The largest change of a moved person's size, as a share.", least=0.0, most=1.0)
+    moved_lean: float = knob(0.0, "The largest lean of a moved person, sideways per height.", least=0.0, most=1.0)
+    moved_bend: float = knob(0.0, "The largest bending of a moved person, as a share of the height.", least=0.0, most=1.0)
+    inside: int = knob(0, "Moved persons stay in the picture.")
+    bicubic: int = knob(0, "How moved persons are resampled.")
+    filmed_end: float = knob(0.0, "Share of the updates, the last ones, on clips as they were filmed.", least=0.0, most=1.0)
     mirrored: float = knob(
         0.5, "Share of the moved or spliced-in persons that are mirrored, left limbs as right.", least=0.0, most=1.0
     )

@@ -101,5 +101,6 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # sums within the products: fewer passes
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if tall else x).float()

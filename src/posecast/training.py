@@ -187,6 +187,10 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
         moved=training.moved,
         shift=training.moved_shift,
         scale=training.moved_scale,
+        lean=training.moved_lean,
+        bend=training.moved_bend,
+        bicubic=training.bicubic,
+        inside=training.inside,
         mirrored=training.mirrored,
         drop_limbs=training.drop_limbs,
         blank_poses=training.blank_poses,
@@ -209,6 +213,8 @@ def _fit(
     while standing.step < standing.num_steps or standing.batch > 0:  # a stop may come before its epoch is ended
         length, batch_size = stage_of(config, cutter, standing.epoch, standing.num_steps, fabric.world_size)
         shorter = cutter.of_length(length)
+        if standing.step >= (1.0 - config.training.filmed_end) * standing.num_steps:
+            shorter = dataclasses.replace(shorter, augmentation=None)
         for plan in remaining_plans(config, shorter, batch_size, standing):
             began = time.monotonic()
             update = learner.update(

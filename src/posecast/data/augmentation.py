@@ -44,6 +44,10 @@ class Augmentation:
     """The farthest to either side, as a share of the width."""
     scale: float
     """The largest change of size, as a share."""
+    lean: float
+    bend: float
+    bicubic: int
+    inside: int
     mirrored: float
     """Probability that a person put elsewhere is mirrored."""
     drop_limbs: float
@@ -59,6 +63,9 @@ class Placement:
     shift: float
     scale: float
     mirror: bool
+    lean: float = 0.0
+    bend: tuple = ()
+    bicubic: int = 0
 
 
 class RawClips(NamedTuple):
@@ -111,7 +118,8 @@ def put(clips: RawClips, rows: np.ndarray, changed: RawClips) -> RawClips:
 def move(augmentation: Augmentation, clips: RawClips, generators: Sequence[np.random.Generator]) -> RawClips:
     """Each clip's person put elsewhere in their room."""
     drawn = [draw_placement(augmentation, generator) for generator in generators]
-    placements = [kept_whole(one, poses) for one, poses in zip(drawn, clips.poses, strict=True)]
+    keep = kept_inside if augmentation.inside else lambda one, poses, _: kept_whole(one, poses)
+    placements = [keep(one, poses, augmentation.shift) for one, poses in zip(drawn, clips.poses, strict=True)]
     return place(clips, augmentation.rooms, clips.recording, placements)
 
 
@@ -121,7 +129,33 @@ def draw_placement(augmentation: Augmentation, generator: np.random.Generator) -
         augmentation.shift * (2 * shift - 1),
         float(np.exp(np.log1p(augmentation.scale) * (2 * scale - 1))),
         bool(mirror < augmentation.mirrored),
+        augmentation.lean * generator.uniform(-1, 1),
+        tuple(augmentation.bend * generator.uniform(-1, 1, 24)) if augmentation.bend else (),
+        augmentation.bicubic,
     )
+
+
+def kept_inside(placement: Placement, poses: np.ndarray, farthest: float) -> Placement:
+    """The placement, its shift drawn anew within what keeps all limbs in the picture."""
+    width = poses.shape[2]
+    ink = np.flatnonzero((poses < INKED).any((0, 1, 3)))
+    if not len(ink):
+        return placement
+    left, right = (float(ink[0]), float(ink[-1] + 1)) if not placement.mirror else (
+        float(width - 1 - ink[-1]), float(width - ink[0]))
+    if left == 0 or right == width:
+        return dataclasses.replace(placement, shift=0.0)
+    reach = max(1, round(NEAR_LIMBS * poses.shape[1]))
+    beside_left, beside_right = left <= reach, right >= width - reach
+    left, right = ((x / width - 0.5) * placement.scale + 0.5 for x in (left, right))
+    low, high = max(-farthest, -left), min(farthest, 1 - right)
+    if beside_left:  # the picture's edge is not moved inwards through a person's shadow
+        high = min(high, 0.0)
+    if beside_right:
+        low = max(low, 0.0)
+    if low >= high:
+        return dataclasses.replace(placement, shift=0.0)
+    return dataclasses.replace(placement, shift=low + (placement.shift / farthest + 1) / 2 * (high - low))
 
 
 def kept_whole(placement: Placement, poses: np.ndarray) -> Placement:
@@ -161,11 +195,12 @@ def place(
     sources = (frames.flatten(1, 2), person, there, torch.ones_like(there[:, :1]), ink)
     moved = warp(torch.cat(sources, 1), placements).split([part.shape[1] for part in sources], 1)
     colours = (3, 1, 3, 1, 3)
+    moved = (moved[0], moved[1].clamp(0, 1), moved[2], moved[3].clamp(0, 1), moved[4])
     frames, person, there, reach, ink = (part.unflatten(1, (-1, n)) for part, n in zip(moved, colours, strict=True))
     here = here[:, None]
     behind = here * reach - there  # what the room shows here less what the person's own room showed behind them
     placed = frames + (1 - person) * behind + (1 - reach) * here
-    poses = 255 - ink.permute(0, 1, 3, 4, 2).round().to(torch.uint8).numpy()
+    poses = 255 - ink.permute(0, 1, 3, 4, 2).round().clamp(0, 255).to(torch.uint8).numpy()
     return RawClips(placed.clamp(0, 1), poses, target)
 
 
@@ -178,9 +213,18 @@ def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) ->
         flip = -size if placement.mirror else size
         shift = round(placement.shift * width)  # whole pixels: nothing is blurred by a shift
         # From where in the source each pixel comes, in [-1, 1]; scaling keeps the floor at its height.
-        thetas.append([[flip, 0.0, -flip * 2.0 * shift / width], [0.0, size, 1.0 - size]])
+        # y runs from -1 (top) to 1 (floor): what is at the floor stays
+        lean = placement.lean * pictures.shape[2] / width
+        thetas.append([[flip, lean, -lean - flip * 2.0 * shift / width], [0.0, size, 1.0 - size]])
     grid = functional.affine_grid(torch.tensor(thetas), list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if any(placement.bend for placement in placements):
+        zero = (0.0,) * 24
+        field = torch.tensor([placement.bend or zero for placement in placements], dtype=grid.dtype).view(-1, 2, 3, 4)
+        field = functional.interpolate(field, pictures.shape[2:], mode="bicubic", align_corners=True)
+        ratio = torch.tensor([2.0 * pictures.shape[2] / width, 2.0]).view(1, 2, 1, 1)
+        grid = grid + (field * ratio).permute(0, 2, 3, 1)
+    mode = "bicubic" if placements[0].bicubic else "bilinear"
+    return functional.grid_sample(pictures, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def splice(
