@@ -11,8 +11,9 @@ from posecast.data.augmentation import (
     Placement,
     RawClips,
     augment,
-    kept_whole,
+    draw_placement,
     place,
+    room_beside,
     splice,
     spoil_poses,
 )
@@ -54,7 +55,7 @@ def everything(room: torch.Tensor, **changes: float) -> Augmentation:
 def test_a_person_put_into_another_room_leaves_their_own_behind() -> None:
     dark, light = still_in(60, slice(10, 14)), still_in(200, slice(50, 54))
     rooms = measure_rooms([dark, light])
-    found = place(raw(dark.frames[:2], dark.poses[:2]), rooms, np.array([1]), [Placement(4 / 64, 1.0, False)])
+    found = place(raw(dark.frames[:2], dark.poses[:2]), rooms, np.array([1]), [Placement(4, 1.0, False)])
     wanted = np.full((2, 32, 64, 3), 200, np.uint8)
     wanted[:, 5:30, 14:18] = 10
     assert np.abs(as_pixels(found.frames[0]).astype(int) - wanted).max() <= 1
@@ -62,14 +63,14 @@ def test_a_person_put_into_another_room_leaves_their_own_behind() -> None:
 
 
 def test_left_where_it_is_a_frame_stays_itself() -> None:
-    frames, poses = placed(Placement(0.0, 1.0, False))
+    frames, poses = placed(Placement(0, 1.0, False))
     assert np.array_equal(frames, SQUARE.frames)
     assert np.array_equal(poses, SQUARE.poses)
 
 
 @pytest.mark.parametrize("pixels", [-5, 3])
 def test_a_shift_moves_person_and_pose_by_whole_pixels_and_nothing_else(pixels: int) -> None:
-    frames, poses = placed(Placement(pixels / 32, 1.0, False))
+    frames, poses = placed(Placement(pixels, 1.0, False))
     inside = slice(8, 24)  # away from the edges, where squares come in or go out
     source = slice(8 - pixels, 24 - pixels)
     assert np.array_equal(frames[:, :, inside], SQUARE.frames[:, :, source])
@@ -81,20 +82,20 @@ def test_the_room_stays_where_it_is() -> None:
     pattern = np.random.default_rng(0).integers(100, 200, (1, 32, 32, 3)).astype(np.uint8)
     person = (SQUARE.frames != 60).any(-1, keepdims=True)
     frames = np.where(person, np.uint8(0), pattern)
-    moved = place(raw(frames, SQUARE.poses), as_clips(pattern[None])[0], np.array([0]), [Placement(4 / 32, 1.0, False)])
+    moved = place(raw(frames, SQUARE.poses), as_clips(pattern[None])[0], np.array([0]), [Placement(4, 1.0, False)])
     found = as_pixels(moved.frames[0])
     wanted = np.where(np.roll(person, 4, 2), np.uint8(0), pattern)
     assert np.array_equal(found[:, :, 8:], wanted[:, :, 8:])
 
 
 def test_a_mirrored_person_has_left_and_right_exchanged() -> None:
-    frames, poses = placed(Placement(0.0, 1.0, True))
+    frames, poses = placed(Placement(0, 1.0, True))
     assert np.array_equal(frames, SQUARE.frames[:, :, ::-1])
     assert np.array_equal(poses, exchange_sides(SQUARE.poses)[:, :, ::-1])
 
 
 def test_nearer_is_larger() -> None:
-    person = [(frames != 60).any(-1).sum() for frames in (placed(Placement(0.0, s, False))[0] for s in (0.7, 1.0, 1.4))]
+    person = [(frames != 60).any(-1).sum() for frames in (placed(Placement(0, s, False))[0] for s in (0.7, 1.0, 1.4))]
     assert person[0] < person[1] < person[2]
 
 
@@ -135,16 +136,34 @@ def test_a_clip_is_changed_by_its_own_key_whatever_is_beside_it() -> None:
             torch.testing.assert_close(one[0], several[row], rtol=0, atol=1e-6)
 
 
-def test_nobody_is_cut_by_an_edge_that_was_moved_inwards() -> None:
+def test_there_is_room_up_to_the_edges_and_nobody_close_to_one_is_taken_from_it() -> None:
     poses = np.full((2, 32, 64, 3), 255, np.uint8)
-    poses[0, 10, 1] = 0  # a limb at the left edge
-    assert kept_whole(Placement(0.2, 1.0, False), poses).shift == -0.2
-    assert kept_whole(Placement(-0.2, 1.0, False), poses).shift == -0.2
-    assert kept_whole(Placement(-0.2, 1.0, True), poses).shift == 0.2
-    poses[1, 10, 62] = 0  # and one at the right
-    assert kept_whole(Placement(0.2, 1.0, False), poses).shift == 0.0
-    white = np.full_like(poses, 255)
-    assert kept_whole(Placement(0.2, 1.0, False), white).shift == 0.2
+    assert room_beside(poses, Placement(0, 1.0, False)) == (64, 64)  # nobody to lose
+    poses[0, 10, 10] = poses[1, 10, 30] = 0  # limbs from column 10 to 30, over the whole clip
+    assert room_beside(poses, Placement(0, 1.0, False)) == (10, 33)
+    assert room_beside(poses, Placement(0, 1.0, True)) == (33, 10)
+    assert room_beside(poses, Placement(0, 1.5, False)) == (0, 33)  # larger, about the middle
+    poses[0, 10, 1] = 0  # close to the left edge
+    assert room_beside(poses, Placement(0, 1.0, False)) == (1, 0)
+    assert room_beside(poses, Placement(0, 1.0, True)) == (0, 1)
+    poses[1, 10, 62] = 0  # and to the right one
+    assert room_beside(poses, Placement(0, 1.0, False)) == (0, 0)
+
+
+def test_everybody_who_is_moved_stays_in_the_picture() -> None:
+    recording = dance(200, seed=3).recording
+    augmentation = everything(measure_rooms([recording]), shift=1.0, scale=0.0, mirrored=0.0)
+    shifts = []
+    for start in range(0, 192, 8):
+        clip = raw(recording.frames[start : start + 8], recording.poses[start : start + 8])
+        if (clip.poses[:, :, :, [0, -1]] < 255).any():
+            continue  # already cut by an edge
+        placement = draw_placement(augmentation, clip.poses[0], np.random.default_rng(start))
+        moved = place(clip, augmentation.rooms, clip.recording, [placement])
+        shifts.append(placement.shift)
+        assert (255.0 - moved.poses).sum() == (255.0 - clip.poses).sum()  # no limb has left
+    assert min(shifts) < -5
+    assert max(shifts) > 5
 
 
 def test_poses_are_spoilt_as_often_as_asked() -> None:

@@ -54,9 +54,9 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a person is put: shares of the width to the right, times the size, mirrored or not."""
+    """Where a person is put: pixels to the right, times the size, mirrored or not."""
 
-    shift: float
+    shift: int
     scale: float
     mirror: bool
 
@@ -110,32 +110,40 @@ def put(clips: RawClips, rows: np.ndarray, changed: RawClips) -> RawClips:
 
 def move(augmentation: Augmentation, clips: RawClips, generators: Sequence[np.random.Generator]) -> RawClips:
     """Each clip's person put elsewhere in their room."""
-    drawn = [draw_placement(augmentation, generator) for generator in generators]
-    placements = [kept_whole(one, poses) for one, poses in zip(drawn, clips.poses, strict=True)]
+    pairs = zip(clips.poses, generators, strict=True)
+    placements = [draw_placement(augmentation, poses, generator) for poses, generator in pairs]
     return place(clips, augmentation.rooms, clips.recording, placements)
 
 
-def draw_placement(augmentation: Augmentation, generator: np.random.Generator) -> Placement:
-    shift, scale, mirror = generator.random(3)
-    return Placement(
-        augmentation.shift * (2 * shift - 1),
-        float(np.exp(np.log1p(augmentation.scale) * (2 * scale - 1))),
-        bool(mirror < augmentation.mirrored),
-    )
+def draw_placement(augmentation: Augmentation, poses: np.ndarray, generator: np.random.Generator) -> Placement:
+    """Where the person of pose maps `[S, H, W, 3]` is put: anywhere within reach that leaves them whole."""
+    scale, mirror = generator.random(2)
+    size = float(np.exp(np.log1p(augmentation.scale) * (2 * scale - 1)))
+    placement = Placement(0, size, bool(mirror < augmentation.mirrored))
+    farthest = round(augmentation.shift * poses.shape[2])
+    left, right = room_beside(poses, placement)
+    shift = int(generator.integers(-min(left, farthest), min(right, farthest) + 1))
+    return dataclasses.replace(placement, shift=shift)
 
 
-def kept_whole(placement: Placement, poses: np.ndarray) -> Placement:
-    """The placement, its shift turned round where the picture's edge would be moved inwards through a person."""
-    reach = max(1, round(NEAR_LIMBS * poses.shape[1]))
-    columns = np.asarray((poses < INKED).any((0, 1, 3)))
-    left, right = bool(columns[: reach + 1].any()), bool(columns[-reach - 1 :].any())
+def room_beside(poses: np.ndarray, placement: Placement) -> tuple[int, int]:
+    """How many pixels a person can go to the left and to the right, scaled and mirrored as the placement says.
+
+    No limb leaves the picture. Somebody close to an edge is not taken away from it: they, or their shadow, would be
+    cut where the picture ended. Without any limb there is nobody to lose.
+    """
+    width = poses.shape[2]
+    columns = np.flatnonzero((poses < INKED).any((0, 1, 3)))
+    if not len(columns):
+        return width, width
+    left, right = int(columns[0]), width - 1 - int(columns[-1])
+    close = max(1, round(NEAR_LIMBS * poses.shape[1]))
+    may_go_right, may_go_left = left > close, right > close
     if placement.mirror:
-        left, right = right, left
-    if left and right:
-        return dataclasses.replace(placement, shift=0.0)
-    if (left and placement.shift > 0) or (right and placement.shift < 0):
-        return dataclasses.replace(placement, shift=-placement.shift)
-    return placement
+        left, right, may_go_left, may_go_right = right, left, may_go_right, may_go_left
+    middle = 0.5 * width
+    left, right = (int(middle - (middle - gap) * placement.scale) for gap in (left, right))
+    return max(0, left) * may_go_left, max(0, right) * may_go_right
 
 
 def place(
@@ -176,9 +184,8 @@ def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) ->
     for placement in placements:
         size = 1.0 / placement.scale
         flip = -size if placement.mirror else size
-        shift = round(placement.shift * width)  # whole pixels: nothing is blurred by a shift
         # From where in the source each pixel comes, in [-1, 1]; scaling keeps the floor at its height.
-        thetas.append([[flip, 0.0, -flip * 2.0 * shift / width], [0.0, size, 1.0 - size]])
+        thetas.append([[flip, 0.0, -flip * 2.0 * placement.shift / width], [0.0, size, 1.0 - size]])
     grid = functional.affine_grid(torch.tensor(thetas), list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -197,13 +204,14 @@ def splice(
     for poses, other_poses, generator in zip(clips.poses, others.poses, generators, strict=True):
         across, along, mine, mirror = generator.random(4)
         here, there = extent(poses), extent(other_poses)
-        placement, part = Placement(0.0, 1.0, False), np.zeros((height, width), bool)
+        placement, part = Placement(0, 1.0, False), np.zeros((height, width), bool)
         if here is not None and there is not None:
             mirrored = bool(mirror < augmentation.mirrored)
             middle = 0.5 * (there[2] + there[3])
             shift = 0.5 * (here[2] + here[3]) - (width - 1 - middle if mirrored else middle)
-            wanted = Placement(shift / width, 1.0, mirrored)
-            if kept_whole(wanted, other_poses) == wanted:
+            wanted = Placement(round(shift), 1.0, mirrored)
+            left, right = room_beside(other_poses, wanted)
+            if -left <= wanted.shift <= right:
                 placement = wanted
                 first, last = here[:2] if across < ACROSS else here[2:]
                 cut = round(first + (0.3 + 0.4 * along) * (last - first))
