@@ -8,7 +8,7 @@ from torch import nn
 
 from posecast.config import Config
 from posecast.model.predictor import Predictor
-from posecast.optimizers import Muon, build_optimizers, is_large_kernel, orthogonalised
+from posecast.optimizers import Muon, as_kernel, as_matrix, build_optimizers, is_large_kernel, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24), (32, 48)])
@@ -23,6 +23,14 @@ def test_orthogonalised_keeps_directions_and_evens_out_their_strengths(shape: tu
         nearest = u @ v
         alike = (found * nearest).sum() / found.norm() / nearest.norm()
         assert alike > 0.95
+
+
+def test_a_kernel_is_a_matrix_and_back_without_being_moved() -> None:
+    kernel = torch.randn(16, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    matrix = as_matrix(kernel)
+    assert torch.equal(as_kernel(matrix, kernel.shape), kernel)
+    torch.testing.assert_close(matrix.square().sum(1), kernel.square().sum((1, 2, 3)))
+    assert matrix.data_ptr() == kernel.data_ptr()
 
 
 def test_a_kernel_without_gradient_directions_stays_finite() -> None:

@@ -47,8 +47,8 @@ def is_large_kernel(parameter: Tensor) -> bool:
 class Muon(torch.optim.Optimizer):
     """Momentum whose every step is made orthogonal: all directions of a kernel, seen as a matrix, move alike.
 
-    (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".) A kernel `[O, I, h, w]` is the
-    matrix `[O, I h w]`. Steps are scaled to the size of Adam's (Liu et al. 2025, eq. 4), so one learning rate fits
+    (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".) A kernel `[O, I, h, w]` is a
+    matrix of O rows. Steps are scaled to the size of Adam's (Liu et al. 2025, eq. 4), so one learning rate fits
     both. torch's own Muon takes matrices only; here kernels of one shape are also made orthogonal in one batch.
     """
 
@@ -81,12 +81,24 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(kernel)
             state["momentum"].lerp_(kernel.grad, 1.0 - group["momentum"])
-            looking_ahead.append(kernel.grad.lerp(state["momentum"], group["momentum"]).flatten(1))  # Nesterov's
+            looking_ahead.append(as_matrix(kernel.grad.lerp(state["momentum"], group["momentum"])))  # Nesterov's
         directions = orthogonalised(torch.stack(looking_ahead))
         size = 0.2 * max(directions.shape[1:]) ** 0.5
         for kernel, direction in zip(kernels, directions, strict=True):
             kernel.mul_(1.0 - group["lr"] * group["weight_decay"])
-            kernel.add_(direction.view(kernel.shape), alpha=-group["lr"] * size)
+            kernel.add_(as_kernel(direction, kernel.shape), alpha=-group["lr"] * size)
+
+
+def as_matrix(kernel: Tensor) -> Tensor:
+    """A kernel `[O, I, h, w]` as the matrix `[O, h w I]`: which column is which is all one to Muon, and in
+    `channels_last` memory order nothing is moved."""
+    return kernel.permute(0, 2, 3, 1).flatten(1)
+
+
+def as_kernel(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `as_matrix`."""
+    rows, columns, height, width = shape
+    return matrix.view(rows, height, width, columns).permute(0, 3, 1, 2)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -101,5 +113,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        # Sums are taken within the products: passes over memory cost as much as the products themselves.
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if tall else x).float()
