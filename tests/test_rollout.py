@@ -1,16 +1,21 @@
 """Rollouts: what a frame may depend on, and that batching changes nothing."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
+from posecast.checkpoint import load_run
 from posecast.config import Config
-from posecast.data.recordings import Recording
+from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
+from posecast.metrics import psnr_db
 from posecast.model.predictor import Predictor
 from posecast.rollout import future_generators, predict, rollout
+from posecast.settings import build_config
+from posecast.training import train
 
 from .conftest import moving_square
 
@@ -95,3 +100,31 @@ def test_a_frame_that_is_not_finite_stops_the_rollout(predictor: Predictor, squa
         parameter.fill_(float("nan"))
     with pytest.raises(InputError, match="Frame 2 of the rollout is not finite"):
         frames(predictor, square)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """The default recipe, small, on two recordings of the square."""
+    footage = [moving_square(60, seed=1, name="one"), moving_square(60, seed=2, name="two")]
+    flags = {"size": "16x16", "widths": [16, 24], "blocks": 1, "clip_length": 6, "steps": 150, "warmup_steps": 10}
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    train(build_config(flags=flags), Footage(footage, footage[:1]), run)
+    return load_run(run)
+
+
+@pytest.mark.parametrize("num_blank", [4, 30])
+def test_blank_pose_maps_leave_a_picture_and_the_rollout_recovers(trained: Predictor, num_blank: int) -> None:
+    """Never black, grey or non-finite without a pose; with the pose, what it would have been anyhow."""
+    recording = moving_square(60, seed=3)
+    poses = recording.poses.copy()
+    blank = slice(10, 10 + num_blank)
+    poses[blank] = 255
+    whole = frames(trained, recording, latent="mean")[:, 0]
+    gapped = frames(trained, dataclasses.replace(recording, poses=poses), latent="mean")[:, 0]
+    rooms = np.median(gapped[blank], axis=(1, 2))
+    assert np.abs(rooms - 60).max() < 12  # the room stays the room in every frame
+    after = slice(blank.stop + 4, None)
+    still = psnr_db(np.full_like(whole[after], 60), recording.frames[after]).mean()  # the room alone
+    recovered, anyhow = (psnr_db(one[after], recording.frames[after]).mean() for one in (gapped, whole))
+    assert recovered > anyhow - 1.0
+    assert recovered > still  # and what it would have been is worth something
