@@ -197,6 +197,7 @@ RECIPES: dict[str, Config] = {
         "anchored",
         Anchored(),
         training=Training(
+            batch_size=4,
             optimizer="muon",
             growth=(0.01, 0.5, 1.0),
             withheld=0.5,
