@@ -141,6 +141,15 @@ class Training:
     mirrored: float = knob(
         0.5, "Share of the moved or spliced-in persons that are mirrored, left limbs as right.", least=0.0, most=1.0
     )
+    relit: float = knob(
+        0.0, "Share of the clips that are seen, with their anchor, in another light.", least=0.0, most=1.0
+    )
+    relit_brightness: float = knob(
+        0.1,
+        "The largest change of a relit clip's brightness, as a share; a colour's is a third of it.",
+        least=0.0,
+        most=1.0,
+    )
     drop_limbs: float = knob(0.0, "Share of the clips some of whose limbs are missing.", least=0.0, most=1.0)
     blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)
     teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)

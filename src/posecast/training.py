@@ -179,7 +179,7 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
     training = config.training
     cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    if not (training.spliced or training.moved or training.drop_limbs or training.blank_poses):
+    if not (training.spliced or training.moved or training.relit or training.drop_limbs or training.blank_poses):
         return cutter
     augmentation = Augmentation(
         rooms=measure_rooms(footage.train),
@@ -188,6 +188,8 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
         shift=training.moved_shift,
         scale=training.moved_scale,
         mirrored=training.mirrored,
+        relit=training.relit,
+        brightness=training.relit_brightness,
         drop_limbs=training.drop_limbs,
         blank_poses=training.blank_poses,
     )

@@ -46,6 +46,8 @@ def everything(room: torch.Tensor, **changes: float) -> Augmentation:
         "shift": 0.3,
         "scale": 0.1,
         "mirrored": 0.5,
+        "relit": 0.0,
+        "brightness": 0.1,
         "drop_limbs": 0.0,
         "blank_poses": 0.0,
     }
@@ -102,7 +104,7 @@ def test_nearer_is_larger() -> None:
 def test_frames_stay_pictures_whatever_is_drawn() -> None:
     recording = dance(40, seed=1).recording
     augmentation = everything(
-        measure_rooms([recording]), spliced=1.0, shift=1.0, scale=0.5, drop_limbs=1.0, blank_poses=1.0
+        measure_rooms([recording]), spliced=1.0, shift=1.0, scale=0.5, relit=1.0, drop_limbs=1.0, blank_poses=1.0
     )
     here = np.zeros(20, int)
     clips = RawClips(as_clips(np.stack([recording.frames[k : k + 8] for k in range(20)])), windows_of(recording), here)
@@ -126,7 +128,9 @@ def windows_of(recording: Recording) -> np.ndarray:
 
 def test_a_clip_is_changed_by_its_own_key_whatever_is_beside_it() -> None:
     recording = dance(40, seed=1).recording
-    augmentation = everything(measure_rooms([recording]), spliced=0.5, moved=0.5, drop_limbs=0.5, blank_poses=0.5)
+    augmentation = everything(
+        measure_rooms([recording]), spliced=0.5, moved=0.5, relit=0.5, drop_limbs=0.5, blank_poses=0.5
+    )
     cutter = ClipCutter([recording], 4, 1, augmentation)
     (plan,) = cutter.epoch(12, 12, 0, 0)
     together = cutter.cut(plan)
@@ -134,6 +138,23 @@ def test_a_clip_is_changed_by_its_own_key_whatever_is_beside_it() -> None:
         alone = cutter.cut(type(plan)(*(part[row : row + 1] for part in plan)))
         for one, several in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], several[row], rtol=0, atol=1e-6)
+
+
+def test_another_light_is_one_for_clip_and_anchor_and_leaves_poses_alone() -> None:
+    recording = dance(40, seed=1).recording
+    dark = dataclasses.replace(recording, frames=recording.frames // 2)  # nothing gets too bright for a picture
+    plain = ClipCutter([dark], 4, 1)
+    relit = dataclasses.replace(plain, augmentation=everything(measure_rooms([dark]), moved=0.0, relit=1.0))
+    (plan,) = plain.epoch(12, 12, 0, 0)
+    before, after = plain.cut(plan), relit.cut(plan)
+    gains = after.frames.mean((1, 3, 4)) / before.frames.mean((1, 3, 4))  # [B, 3]
+    torch.testing.assert_close(after.frames, before.frames * gains[:, None, :, None, None])
+    torch.testing.assert_close(after.anchor_frame, before.anchor_frame * gains[:, :, None, None])
+    assert torch.equal(after.poses, before.poses)
+    assert torch.equal(after.anchor_pose, before.anchor_pose)
+    assert float(gains.log().abs().max()) <= 4 / 3 * np.log(1.1)
+    assert float(gains.std(0).min()) > 0.02  # every clip has its own
+    assert float((gains[:, 0] / gains[:, 2]).std()) > 0.005  # and its own tint
 
 
 def test_there_is_room_up_to_the_edges_and_nobody_close_to_one_is_taken_from_it() -> None:

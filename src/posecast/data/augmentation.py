@@ -1,8 +1,8 @@
-"""A person moved within their room, and poses made incomplete: more poses than were filmed.
+"""A person moved within their room, the room in another light, poses made incomplete: more than was filmed.
 
-In: clips, their rooms from `rooms.py`, for each clip a placement. Out: float clips and pose maps in which the person
-stands elsewhere, is nearer or mirrored, in the same room. Knows no model. Next: `clips.py`, which cuts clips and asks
-for this.
+In: clips, their rooms from `rooms.py`, for each clip a placement and a light. Out: float clips and pose maps in which
+the person stands elsewhere, is nearer or mirrored, in the same room. Knows no model. Next: `clips.py`, which cuts clips
+and asks for this.
 
 What differs from the room, the person, is moved with the pose map; the room stays where it is, as in the footage.
 """
@@ -46,6 +46,10 @@ class Augmentation:
     """The largest change of size, as a share."""
     mirrored: float
     """Probability that a person put elsewhere is mirrored."""
+    relit: float
+    """Probability that a clip and its anchor are seen in another light."""
+    brightness: float
+    """The largest change of brightness, as a share; of one colour against the others a third of it."""
     drop_limbs: float
     """Probability that some limbs are missing for some instants."""
     blank_poses: float
@@ -79,10 +83,11 @@ def augment(
 ) -> tuple[RawClips, RawClips]:
     """Clips and their anchors (one frame, one pose map each), changed as each clip's key decides.
 
-    `others` fetches a clip of another moment for each generator. Clip and anchor are moved to places of their own.
+    `others` fetches a clip of another moment for each generator. Clip and anchor are moved to places of their own, and
+    seen in one light: what the anchor shows of it holds for the clip.
     """
     generators = [np.random.default_rng(key) for key in keys]
-    chances = np.array([generator.random(2) for generator in generators])
+    chances = np.array([generator.random(3) for generator in generators])
     rows = np.flatnonzero(chances[:, 0] < augmentation.spliced)
     if len(rows):
         chosen = [generators[row] for row in rows]
@@ -92,6 +97,10 @@ def augment(
         chosen = [generators[row] for row in rows]
         clips = put(clips, rows, move(augmentation, some(clips, rows), chosen))
         anchors = put(anchors, rows, move(augmentation, some(anchors, rows), chosen))
+    rows = np.flatnonzero(chances[:, 2] < augmentation.relit)
+    if len(rows):
+        gains = torch.stack([draw_light(augmentation, generators[row]) for row in rows])
+        clips, anchors = (put(one, rows, relight(some(one, rows), gains)) for one in (clips, anchors))
     pairs = zip(clips.poses, generators, strict=True)
     spoilt = [spoil_poses(poses, augmentation, generator) for poses, generator in pairs]
     return clips._replace(poses=np.stack(spoilt)), anchors
@@ -175,6 +184,18 @@ def place(
     placed = frames + (1 - person) * behind + (1 - reach) * here
     poses = 255 - ink.permute(0, 1, 3, 4, 2).round().to(torch.uint8).numpy()
     return RawClips(placed.clamp(0, 1), poses, target)
+
+
+def draw_light(augmentation: Augmentation, generator: np.random.Generator) -> Float[Tensor, " 3"]:
+    """What another light multiplies red, green and blue by."""
+    brightness, *colours = generator.uniform(-1, 1, 4)
+    exponent = np.log1p(augmentation.brightness) * (brightness + np.array(colours) / 3)
+    return torch.from_numpy(np.exp(exponent)).float()
+
+
+def relight(clips: RawClips, gains: Float[Tensor, "B 3"]) -> RawClips:
+    """Clips in another light; pose maps are drawings and stay as they are."""
+    return clips._replace(frames=(clips.frames * gains[:, None, :, None, None]).clamp(0, 1))
 
 
 def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) -> Float[Tensor, "B C H W"]:
