@@ -1,0 +1,58 @@
+"""The benchmarks of quality run to their end, small: what they print is a table, and what is finished is skipped."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from posecast.cli import main
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+GRID = """
+question = "Does it run?"
+recipe = "anchored"
+[base]
+size = "16x16"
+widths = [8, 16]
+blocks = 1
+clip_length = 4
+[settings.default]
+[settings.wider]
+widths = [16, 16]
+"""
+
+
+def run(name: str, *words: str | Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, words)])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+
+
+def test_quality_compares_variants_and_skips_what_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, grid = tmp_path / "data", tmp_path / "out", tmp_path / "grid.toml"
+    grid.write_text(GRID)
+    assert main(["synth", str(data), *"--sequences 2 --frames 100 --size 16x16".split()]) == 0
+    asked = ("--data", data, "--out", out, "--grid", grid, *"--steps 3 --futures 2 --folds 0,1".split())
+    run("quality.py", *asked)
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith(("| default |", "| wider |"))]
+    assert len(rows) == 4  # two variants, held out and val
+    assert all("±" in row for row in rows)  # two folds give intervals
+    assert "default: " in shown
+    assert "wider: " in shown
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    run("quality.py", *asked)
+    again = capsys.readouterr().out
+    assert [line for line in again.splitlines() if line.startswith("| ")] == [
+        line for line in shown.splitlines() if line.startswith("| ")
+    ]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == written
+
+    picture = tmp_path / "gallery.gif"
+    run("gallery.py", out / "default-fold0", "--data", data, "--out", picture, "--frames", "20")
+    with Image.open(picture) as gallery:
+        assert gallery.n_frames == 20  # pyright: ignore[reportAttributeAccessIssue]
