@@ -42,3 +42,13 @@ def test_nothing_is_known_of_a_room_never_seen() -> None:
     blank = Recording("blank", frames, np.full_like(frames, 255))
     assert torch.isfinite(measure_rooms([covered])).all()
     assert torch.isfinite(measure_rooms([covered, blank])).all()
+
+
+def test_a_wide_shadow_does_not_stay_in_the_room() -> None:
+    """Somebody who never leaves the middle darkens it; another recording, in another light, shows it without them."""
+    darkened, seen = still_in(100, slice(30, 34)), still_in(120, slice(2, 6))
+    shadowed = darkened.frames.copy()
+    shadowed[:, :, 22:42] -= (shadowed[:, :, 22:42] // 5).astype(np.uint8)  # eight pixels to each side of the limbs
+    rooms = (measure_rooms([Recording("darkened", shadowed, darkened.poses), seen]) * 255).round()
+    assert rooms[0].unique().tolist() == [100.0]
+    assert rooms[1].unique().tolist() == [120.0]
