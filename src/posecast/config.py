@@ -202,7 +202,6 @@ RECIPES: dict[str, Config] = {
             growth=(0.01, 0.5, 1.0),
             withheld=0.5,
             imagined=0.5,
-            spliced=0.5,
             moved=0.5,
             blank_poses=0.1,
         ),
