@@ -13,6 +13,9 @@ SHAPED = (
     "data.clips",
     "rollout",
     "metrics",
+    "observing",
+    "futures",
+    "factors",
     "evaluation",
     "optimizers",
     "learning",
@@ -48,13 +51,13 @@ def tiny() -> Config:
     return build_config("anchored", flags={**TINY, "steps": 8, "warmup_steps": 2, "validate_every": 1})
 
 
-@pytest.fixture(params=["anchored", "learned", "lab4"])
+@pytest.fixture(params=["fixed", "learned", "recurrent", "stationary", "lab4"])
 def either(request: pytest.FixtureRequest) -> Config:
-    """Each of the networks, small."""
+    """Each of the networks with each of the priors, small."""
     if request.param == "lab4":
         return build_config("lab4", flags={**TINY_LAB4, "steps": 4})
-    flags = {**TINY, "steps": 4}
-    return build_config("anchored", flags=flags | ({"prior": "learned"} if request.param == "learned" else {}))
+    spans = "cell" if request.param in ("fixed", "learned") else "picture"
+    return build_config("anchored", flags={**TINY, "steps": 4, "prior": request.param, "latent_spans": spans})
 
 
 def moving_square(num_frames: int = 24, side: int = 16, seed: int = 0, name: str = "square") -> Recording:

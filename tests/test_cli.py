@@ -67,6 +67,17 @@ def test_synth_is_repeatable(data: Path, tmp_path: Path) -> None:
     assert {k: v for k, v in first.items() if ".posecast" not in k} == again
 
 
+def test_synth_draws_several_dancers_and_judges_by_one_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["synth", str(tmp_path / "many"), "--sequences", "3", "--frames", "4", "--size", "16x16"]
+    assert main([*arguments, "--looks", "3"]) == 0
+    assert "3 dancers, val another" in capsys.readouterr().out
+    pictures = sorted((tmp_path / "many/train/train_img").iterdir())
+    corners = {read_picture(picture)[0, 0].tobytes() for picture in pictures[::4]}
+    assert len(corners) == 3  # three rooms
+    assert main([*arguments, "--looks", "4", "--force"]) == 2
+    assert "--looks is 4" in capsys.readouterr().err
+
+
 def test_check_accepts_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(data)]) == 0
     assert "No errors" in capsys.readouterr().out

@@ -14,10 +14,10 @@ ORDER = """
 errors files config settings schedules media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
 data/course data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
-model/elbo model/lab4 model/anchored model/predictor
-checkpoint lab4_checkpoints rollout metrics evaluation
+model/elbo model/priors model/lab4 model/anchored model/predictor
+checkpoint lab4_checkpoints rollout metrics observing futures factors evaluation
 optimizers learning machine pace standing validation resuming training
-plots page runs report scoring generation submission grading
+plots page runs latent_section report scoring generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template
 commands/options commands/footage commands/learning commands/experimenting

@@ -72,6 +72,28 @@ def scores(num_frames: int = 40) -> dict[str, Any]:
     }
 
 
+def latent_scores(num_frames: int = 40) -> dict[str, Any]:
+    """What `evaluate` adds where the data set has hidden factors."""
+    path = [None, *(0.01 * t for t in range(1, num_frames))]  # a frame without a pose is not read
+    motion = {"deviation": 0.0213, "time_constant": 87.6}
+    factor = {
+        "name": "warmth",
+        "reader_r2": 0.981,
+        "posterior_r2": 0.874,
+        "truth": motion,
+        "prior": {"deviation": 0.0197, "time_constant": 64.2},
+        "paths": dict.fromkeys(("recorded", "low", "middle", "high", "one"), path),
+    }
+    return {
+        **scores(num_frames),
+        "latent": {"rate_nats": 11.96, "active_units": 14, "units": 16},
+        "best_of": [30.0, 30.5, 30.8],
+        "calibration": {"levels": [0.5, 0.9], "spread": [0.45, 0.84], "predictive": [0.6, 0.93]},
+        "bounds": {"plain": 15000.4, "weighted": 15020.6, "particles": 16, "variance": 0.0002},
+        "factors": [factor],
+    }
+
+
 def epoch(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "epoch": number,
@@ -248,3 +270,27 @@ def test_long_logs_stay_light_and_keep_their_end() -> None:
     x = [float(k) for k in range(100_001)]
     short, long = (plot("t", [Curve(x[:n], [k % 7 for k in x[:n]], "#3b82c4")], "x") for n in (1000, 100_001))
     assert len(long) < 3 * len(short)
+
+
+def test_the_latent_is_shown_with_its_evidence(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "dance")
+    (run / "scores.json").write_text(json.dumps(latent_scores()))
+    frames = [np.full((8, 16, 3), 40 * k, np.uint8) for k in range(4)]
+    for name in ("traversal", "futures"):
+        write_png(run / "samples" / f"val-{name}.png", contact_sheet({"z 1": frames}))
+    write_report([run], tmp_path / "report.html")
+    page = page_of(tmp_path / "report.html")
+    for shown in (
+        "11.96 nats per frame",
+        "14 of 16 units",
+        "15000 nats",
+        "15021 by the importance-weighted",
+        "16 part",
+    ):
+        assert shown in page.text, shown
+    for shown in ("warmth", "0.98", "0.87", "0.0213", "0.0197", "88", "64"):
+        assert shown in page.text, shown
+    assert page.tags.count("svg") == 8 + 3  # best-of-n, calibration, one factor
+    assert page.tags.count("img") == 2
+    assert "One pose" in page.text
+    assert "Futures of one photo" in page.text

@@ -31,8 +31,13 @@ class Anchored:
     blocks: int = knob(2, "Residual blocks at each scale of the pose encoder and of the decoder.", least=1, most=64)
     patch: int = knob(2, "Pixels on a side that the first layer folds into channels.", least=1, most=16)
     latent_channels: int = knob(8, "Channels of z.", least=1, most=1024)
-    prior: Literal["fixed", "learned"] = knob(
-        "fixed", "Prior of z: N(0, I), or learned from previous frame, poses and anchor."
+    latent_spans: Literal["cell", "picture"] = knob(
+        "cell", "What one z describes: each cell of the coarsest scale, or the whole picture."
+    )
+    prior: Literal["fixed", "learned", "recurrent", "stationary"] = knob(
+        "fixed",
+        "Prior of z: N(0, I); learned from previous frame, pose and anchor; with a recurrent state beside them; or "
+        "stationary, pairs of channels that swing and forget at learned paces.",
     )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
 

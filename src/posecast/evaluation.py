@@ -6,26 +6,33 @@ The truth is only ever compared with; a rollout gets the first frame and the pos
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from posecast.data.clips import as_pictures, as_pixels, pose_windows
+from posecast.data.clips import as_pixels
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
+from posecast.factors import FactorEvidence, FactorReader, factor_evidence
+from posecast.futures import CALIBRATION_DEFINITION, LEVELS, Calibration, expected_best
 from posecast.metrics import PSNR_DEFINITION, SSIM_DEFINITION, Pixels, baselines, psnr_db, ssim
-from posecast.model.elbo import Gaussian, kl_nats
 from posecast.model.predictor import Predictor
+from posecast.observing import (
+    ACTIVE_UNITS_DEFINITION,
+    BOUND_DEFINITION,
+    RECONSTRUCTION_NOTE,
+    Bounds,
+    Reconstruction,
+    bounds,
+    observed,
+    reconstruct,
+)
 from posecast.rollout import predict, rollout
 
-RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
-ACTIVE_UNITS_DEFINITION = "variance of the posterior's mean over frames above 0.01"
-ACTIVE_VARIANCE = 0.01
 DRIFT_FRAMES = 100
 
 
@@ -46,6 +53,8 @@ class SequenceScores:
     sample: FrameScores
     best: FrameScores
     best_future: int
+    futures_psnr_db: Float[np.ndarray, " N"]
+    """Mean over frames of each future."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,11 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """Frames painted with the posterior's mean, which sees them: how much z carries, not how good predictions are."""
+class Hidden:
+    """What a data set has recorded of its hidden factors, for the recordings scored, and who can read them off."""
 
-    psnr_db: float
-    rate_nats: float
-    """KL(posterior || prior) per frame."""
-    active_units: int
-    num_units: int
+    reader: FactorReader
+    recorded: Sequence[dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,25 @@ class Scores:
     reconstruction: Reconstruction
     drift: Drift | None
     baselines: dict[str, float | None]
+    spread: Sequence[float]
+    """At each of LEVELS, how often the truth lies within the futures' central interval."""
+    predictive: Sequence[float]
+    """The same with the likelihood's variance around every future."""
+    bounds: Bounds
+    """On the first recording."""
+    factors: Sequence[FactorEvidence]
+    """Empty where the data set has no recorded factors."""
 
     def summary(self, kind: str, metric: str) -> float:
         """Mean over frames, then over sequences; `kind` is mean, sample or best, `metric` psnr_db or ssim."""
         return float(np.mean([getattr(getattr(one, kind), metric).mean() for one in self.sequences]))
 
+    def best_of(self) -> list[float]:
+        """PSNR of the best of n futures, expected over which n of them, for n = 1..N; mean over sequences."""
+        return np.mean([expected_best(one.futures_psnr_db) for one in self.sequences], axis=0).tolist()
+
     def as_json(self) -> dict[str, Any]:
-        """The contract of scores.json; `latent`, `drift` and `seed` stand beside it."""
+        """The contract of scores.json; `latent`, `drift`, `seed` and the evidence about z stand beside it."""
         kinds = ("mean", "sample", "best")
         per_metric = {metric: {kind: self.summary(kind, metric) for kind in kinds} for metric in ("psnr_db", "ssim")}
         return {
@@ -128,7 +146,33 @@ class Scores:
                 "difference_db": self.drift.difference_db,
             },
             "baselines": self.baselines,
+            "best_of": self.best_of(),
+            "calibration": {
+                "levels": list(LEVELS),
+                "spread": list(self.spread),
+                "predictive": list(self.predictive),
+                "variance": self.reconstruction.mse,
+                "definition": CALIBRATION_DEFINITION,
+            },
+            "bounds": {**dataclasses.asdict(self.bounds), "definition": BOUND_DEFINITION},
+            "factors": [factor_json(one) for one in self.factors],
         }
+
+
+def factor_json(one: FactorEvidence) -> dict[str, Any]:
+    """Figures, and the paths of the first recording: true, and the 5th, 50th and 95th percentile of the futures."""
+    low, middle, high = np.percentile(one.futures, (5, 50, 95), axis=0)
+    paths = {"recorded": one.recorded, "low": low, "middle": middle, "high": high, "one": one.futures[0]}
+    return {
+        "name": one.name,
+        "reader_r2": one.reader_r2,
+        "posterior_r2": one.posterior_r2,
+        "truth": dataclasses.asdict(one.truth),
+        "prior": dataclasses.asdict(one.prior),
+        "paths": {
+            name: [float(f"{v:.4g}") if np.isfinite(v) else None for v in values] for name, values in paths.items()
+        },
+    }
 
 
 def evaluate(
@@ -136,13 +180,17 @@ def evaluate(
     recordings: Sequence[Recording],
     *,
     training: Sequence[Recording] | None = None,
+    hidden: Hidden | None = None,
     futures: int = 10,
     seed: int = 0,
     split: str = "val",
     selected_on: str = "val",
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Score rollouts of every recording; the baselines that need training recordings are None without them."""
+    """Score rollouts of every recording; the baselines that need training recordings are None without them.
+
+    `hidden` has the recordings' factors, where they are known.
+    """
     total = sum(2 * len(recording) for recording in recordings)
     done = 0
 
@@ -152,9 +200,9 @@ def evaluate(
         if progress:
             progress(done, total)
 
-    sequences = [
-        score_sequence(predictor, recording, number, futures, seed, tick) for number, recording in enumerate(recordings)
-    ]
+    reconstruction = reconstruct(predictor, recordings)
+    judges = [FutureJudge(recording, reconstruction.mse, hidden.reader if hidden else None) for recording in recordings]
+    sequences = [score_sequence(predictor, judge, number, futures, seed, tick) for number, judge in enumerate(judges)]
     drifts = [found for recording in recordings if (found := drift(predictor, recording))]
     return Scores(
         split=split,
@@ -162,7 +210,7 @@ def evaluate(
         seed=seed,
         futures=futures,
         sequences=sequences,
-        reconstruction=reconstruct(predictor, recordings),
+        reconstruction=reconstruction,
         drift=Drift(
             float(np.mean([one.last_psnr_db for one in drifts])),
             float(np.mean([one.restarted_psnr_db for one in drifts])),
@@ -170,28 +218,30 @@ def evaluate(
         if drifts
         else None,
         baselines=baselines(recordings, training),
+        spread=np.mean([judge.spread.coverages() for judge in judges], axis=0).tolist(),
+        predictive=np.mean([judge.predictive.coverages() for judge in judges], axis=0).tolist(),
+        bounds=bounds(predictor, recordings[0], reconstruction.mse, seed=seed),
+        factors=factors_read(predictor, hidden, recordings, judges) if hidden else (),
     )
 
 
 def score_sequence(
-    predictor: Predictor, recording: Recording, number: int, futures: int, seed: int, tick: Callable[[], None]
+    predictor: Predictor, judge: FutureJudge, number: int, futures: int, seed: int, tick: Callable[[], None]
 ) -> SequenceScores:
     """The prior's mean, then N futures side by side; frames are scored as they come and not kept."""
-    truth = recording.frames
-    first, poses = truth[0], recording.poses
-    mean = scored(predict(predictor, first, poses, latent="mean"), truth, tick)
-    sampled = scored(
-        predict(predictor, first, poses, latent="sample", seed=seed, sequence=number, futures=futures),
-        truth,
-        tick,
-    )
-    best = int(sampled.psnr_db.mean(0).argmax())
+    truth, poses = judge.recording.frames, judge.recording.poses
+    mean = scored(predict(predictor, truth[0], poses, latent="mean"), truth, tick)
+    stream = predict(predictor, truth[0], poses, latent="sample", seed=seed, sequence=number, futures=futures)
+    sampled = scored(stream, truth, tick, judge)
+    by_future = sampled.psnr_db.mean(0)
+    best = int(by_future.argmax())
     return SequenceScores(
-        recording.name,
+        judge.recording.name,
         mean=FrameScores(mean.psnr_db[:, 0], mean.ssim[:, 0]),
         sample=FrameScores(sampled.psnr_db.mean(1), sampled.ssim.mean(1)),
         best=FrameScores(sampled.psnr_db[:, best], sampled.ssim[:, best]),
         best_future=best,
+        futures_psnr_db=by_future,
     )
 
 
@@ -203,7 +253,30 @@ class FutureScores:
     ssim: np.ndarray
 
 
-def scored(frames: Iterator[Pixels], truth: Pixels, tick: Callable[[], None]) -> FutureScores:
+class FutureJudge:
+    """Watches the futures of one recording go by: how they spread about the truth, and the factors in them."""
+
+    def __init__(self, recording: Recording, variance: float, reader: FactorReader | None) -> None:
+        self.recording, self.reader = recording, reader
+        self.spread, self.predictive = Calibration(0.0), Calibration(variance)
+        self.read: list[np.ndarray] = []
+
+    def see(self, number: int, frames: Pixels) -> None:
+        """Frame `number` (from 0) of all futures, `[N, H, W, 3]`."""
+        self.spread.add(frames, self.recording.frames[number])
+        self.predictive.add(frames, self.recording.frames[number])
+        if self.reader:
+            poses = np.repeat(self.recording.poses[number][None], len(frames), axis=0)
+            self.read.append(self.reader.read(frames, poses))
+
+    def paths(self) -> np.ndarray:
+        """The factors read off the futures: `[N, T-1, F]`."""
+        return np.stack(self.read, axis=1)
+
+
+def scored(
+    frames: Iterator[Pixels], truth: Pixels, tick: Callable[[], None], judge: FutureJudge | None = None
+) -> FutureScores:
     """Score a stream of frames of N futures against the truth; the first, given frame is left out."""
     rows_psnr, rows_ssim = [], []
     for number, frame in enumerate(frames):
@@ -212,7 +285,21 @@ def scored(frames: Iterator[Pixels], truth: Pixels, tick: Callable[[], None]) ->
             target = np.broadcast_to(truth[number], frame.shape)
             rows_psnr.append(psnr_db(frame, target))
             rows_ssim.append(ssim(frame, target))
+            if judge:
+                judge.see(number, frame)
     return FutureScores(np.stack(rows_psnr), np.stack(rows_ssim))
+
+
+def factors_read(
+    predictor: Predictor, hidden: Hidden, recordings: Sequence[Recording], judges: Sequence[FutureJudge]
+) -> list[FactorEvidence]:
+    """Factors read off true frames, frames painted with z from the posterior, and futures."""
+    true, posterior = [], []
+    for one in recordings:
+        painted = np.concatenate([as_pixels(frame) for _, _, frame, _ in observed(predictor, one)])
+        true.append(hidden.reader.read(one.frames[1:], one.poses[1:]))
+        posterior.append(hidden.reader.read(painted, one.poses[1:]))
+    return factor_evidence(hidden.reader, hidden.recorded, true, posterior, [judge.paths() for judge in judges])
 
 
 def mean_rollout(predictor: Predictor, recording: Recording) -> Pixels:
@@ -237,43 +324,6 @@ def drift(predictor: Predictor, recording: Recording) -> Drift | None:
     again = np.concatenate([as_pixels(frame) for frame in restarted])
     last = mean_rollout(predictor, recording)[-DRIFT_FRAMES:]
     return Drift(float(psnr_db(last, truth).mean()), float(psnr_db(again, truth).mean()))
-
-
-@torch.inference_mode()
-def reconstruct(predictor: Predictor, recordings: Sequence[Recording]) -> Reconstruction:
-    """What happens when z is the posterior's mean, own predictions fed back: the posterior sees the target.
-
-    A unit of z is active if the variance of its posterior mean over frames is above 0.01 (Burda et al. 2016, 4.4).
-    """
-    psnrs, rates = [], []
-    num_frames, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for recording in recordings:
-        own_psnrs = []
-        for q, p, predicted, true in observed(predictor, recording):
-            own_psnrs.append(psnr_db(as_pixels(predicted), true)[0])
-            rates.append(kl_nats(q, p).item())
-            mean = q.mean[0].double().cpu()
-            num_frames, total, squares = num_frames + 1, total + mean, squares + mean.square()
-        psnrs.append(np.mean(own_psnrs))
-    variance = squares / num_frames - (total / num_frames).square()
-    active = int((variance > ACTIVE_VARIANCE).sum())
-    return Reconstruction(float(np.mean(psnrs)), float(np.mean(rates)), active, variance.numel())
-
-
-def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gaussian, Gaussian, Tensor, Pixels]]:
-    """Posterior, prior, prediction and true frame of every instant from the second on."""
-    device = next(predictor.parameters()).device
-    networks = predictor.networks
-    frames = as_pictures(recording.frames).to(device)
-    poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
-    anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
-    frame = frames[:1]
-    for t in range(1, len(recording)):
-        previous = networks.encode_frame(frame)
-        pose = networks.encode_pose(poses[t : t + 1])
-        q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, pose, anchor)
-        frame = networks.paint(previous, pose, anchor, q.mean)
-        yield q, networks.prior(previous, pose, anchor), frame, recording.frames[t : t + 1]
 
 
 def check_scorable(recordings: Sequence[Recording], split: str, size: tuple[int, int]) -> None:

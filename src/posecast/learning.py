@@ -26,7 +26,7 @@ from posecast.optimizers import build_optimizers
 from posecast.schedules import kl_weight, learning_rate, teacher_forcing_rate
 
 # What a draw is for: the first part of its key, so that no two purposes share noise.
-NOISE, COIN, VALIDATION, GIVEN, IMAGINED = 1_000_001, 1_000_002, 1_000_003, 1_000_004, 1_000_005
+NOISE, COIN, VALIDATION, GIVEN, IMAGINED, FIRST_NOISE = range(1_000_001, 1_000_007)
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ class Learner:
         shape = (num_clips, clip_length - 1)
         return Draws(
             noise=torch.randn(*shape, *self.predictor.latent_shape, generator=seeded(NOISE, seed, step)),
+            first_noise=torch.randn(num_clips, *self.predictor.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
             forced=self.coins(shape, step, epoch),
             given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
             imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,

@@ -14,6 +14,7 @@ from typing import Any
 from posecast import page
 from posecast.errors import InputError
 from posecast.files import write_text
+from posecast.latent_section import latent_section
 from posecast.page import bar, shown, text
 from posecast.plots import COLOURS, Curve
 from posecast.runs import Run, number, read_run
@@ -153,9 +154,10 @@ def _curves(runs: Sequence[Run]) -> str:
 
 def _evidence(run: Run) -> list[str]:
     """Frame by frame: PSNR, drift, reconstruction, pictures; then the configuration, folded."""
-    parts = [_frame_plots(run), _drift(run), _reconstruction(run)]
+    parts = [_frame_plots(run), _drift(run)]
     if run.pictures:
         parts += ["<h3>Predictions beside the truth</h3>", *(page.picture(path) for path in run.pictures)]
+    parts.append(latent_section(run))
     return [*parts, f"<details><summary>Configuration</summary>{page.facts(_knobs(run.config))}</details>"]
 
 
@@ -186,14 +188,6 @@ def _drift(run: Run) -> str:
         f"Rolled out anew from the true frame before them, they reach {restarted} dB: feeding back predictions "
         f"has cost {difference} dB by then. Near 0, errors do not add up.</p>"
     )
-
-
-def _reconstruction(run: Run) -> str:
-    psnr_db = run.score("reconstruction", "psnr_db")
-    if not math.isfinite(psnr_db):
-        return ""
-    note = "uses the posterior, which sees the target: not a prediction"
-    return f"<h3>Reconstruction by the posterior</h3><p>{shown(psnr_db)} dB. It {note}.</p>"
 
 
 def _knobs(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

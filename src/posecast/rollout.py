@@ -52,13 +52,16 @@ def rollout(
     anchored = repeat(anchored, num_futures)
     frame = as_pictures(first_frame[None]).to(device).expand(num_futures, -1, -1, -1)
     frame = frame.contiguous(memory_format=torch.channels_last)
+    window = pose_windows(poses, np.zeros(1, int), predictor.pose_window).to(device)
+    memory, _ = predictor.begin(networks.encode_frame(frame[:1]), window, at(anchored, slice(0, 1)))
+    memory = memory.expand(num_futures, -1, -1, -1)
     for start in range(1, len(poses), POSES_AHEAD):
         instants = np.arange(start, min(start + POSES_AHEAD, len(poses)))
         encoded = networks.encode_pose(pose_windows(poses, instants, predictor.pose_window).to(device))
         for step in range(len(instants)):
             noise = draw(generators, predictor.latent_shape, device)
             pose = repeat(at(encoded, slice(step, step + 1)), num_futures)
-            frame = predictor.imagine_step(networks.encode_frame(frame), pose, anchored, noise)
+            frame, memory = predictor.imagine_step(networks.encode_frame(frame), pose, anchored, memory, noise)
             yield frame
 
 

@@ -7,7 +7,7 @@ Next: `report.py` and `comparing.py`, which show and compare runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ class Run:
     log: list[dict[str, Any]]
     scores: dict[str, Any]
     pictures: list[Path]
+    """Predictions beside the truth."""
+    traversals: list[Path] = field(default_factory=list)
+    """z moved along its strongest directions."""
+    futures: list[Path] = field(default_factory=list)
+    """Several futures beside each other."""
 
     def score(self, *keys: str) -> float:
         """One number of scores.json; NaN where it is missing or null."""
@@ -48,6 +53,8 @@ def read_run(folder: Path, name: str) -> Run:
         log=read_json_lines(folder / "log.jsonl"),
         scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
         pictures=[*sorted(folder.glob("samples/*-strip.png")), *sorted(folder.glob("samples/*-side-by-side.webp"))],
+        traversals=sorted(folder.glob("samples/*-traversal.png")),
+        futures=sorted(folder.glob("samples/*-futures.png")),
     )
 
 

@@ -6,7 +6,7 @@ In: a run folder and a data folder. Out: `Scores`, written into the run. Next: `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,17 @@ from posecast.config import Config, parse_size
 from posecast.data.packed import load_recordings
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
-from posecast.evaluation import Scores, check_scorable, evaluate, mean_rollout
+from posecast.evaluation import Hidden, Scores, check_scorable, evaluate, mean_rollout
+from posecast.factors import fit_reader, recorded_factors
 from posecast.files import write_json
-from posecast.media import display_scale, open_writer, rollout_strip, side_by_side, write_png
+from posecast.media import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
 from posecast.model.predictor import Predictor
+from posecast.observing import traversal
+from posecast.rollout import predict
 
+SHOWN_FUTURES, SHOWN_INSTANTS = 4, 8
+SPREAD_WHITE = 32.0
+"""Of 255: the standard deviation that is shown white."""
 SIDE_BY_SIDE_FRAMES = 630
 """The moving side-by-side shows at most this many frames: it is embedded in a page."""
 
@@ -47,6 +53,7 @@ def score_run(
         predictor,
         recordings,
         training=training_recordings(config, facts),
+        hidden=hidden_factors(data, split, recordings, size),
         futures=futures,
         seed=seed,
         split=split,
@@ -55,6 +62,7 @@ def score_run(
     )
     write_json(run / "scores.json", scores.as_json())
     write_samples(run / "samples", split, predictor, recordings[0])
+    write_latent_samples(run / "samples", split, predictor, recordings[0], seed)
     return scores
 
 
@@ -70,6 +78,19 @@ def training_recordings(config: Config, facts: dict) -> list[Recording] | None:
         return None
 
 
+def hidden_factors(data: Path, split: str, recordings: Sequence[Recording], size: tuple[int, int]) -> Hidden | None:
+    """The recordings' hidden factors and a reader fitted to the training recordings, where hidden.npz has them."""
+    recorded = recorded_factors(data, split, recordings)
+    if recorded is None:
+        return None
+    try:
+        training = load_recordings(data, "train", size)
+    except InputError:  # scoring needs the split alone
+        return None
+    known = recorded_factors(data, "train", training)
+    return Hidden(fit_reader(training, known), recorded) if known else None
+
+
 def write_samples(folder: Path, split: str, predictor: Predictor, recording: Recording) -> None:
     """A strip and a moving side-by-side of the first recording: pose, truth, the prior's mean."""
     truth, poses = recording.frames, recording.poses
@@ -80,3 +101,24 @@ def write_samples(folder: Path, split: str, predictor: Predictor, recording: Rec
         for number in range(min(len(truth), SIDE_BY_SIDE_FRAMES)):
             columns = {name: row[number] for name, row in rows.items()}
             video.write(side_by_side(columns, number + 1, scale=display_scale(truth)))
+
+
+def write_latent_samples(folder: Path, split: str, predictor: Predictor, recording: Recording, seed: int) -> None:
+    """What z does: moved along its strongest directions, and several futures beside each other with their spread."""
+    strips = traversal(predictor, recording)
+    rows = {f"z {number}": list(strip) for number, strip in enumerate(strips, start=1)}
+    scale = display_scale(recording.frames)
+    write_png(folder / f"{split}-traversal.png", contact_sheet(rows, scale=scale))
+    instants = set(np.linspace(1, len(recording) - 1, SHOWN_INSTANTS).round().astype(int).tolist())
+    stream = predict(predictor, recording.frames[0], recording.poses, seed=seed, futures=SHOWN_FUTURES)
+    shown = {number: frames for number, frames in enumerate(stream) if number in instants}
+    rows = {"truth": [recording.frames[number] for number in shown]}
+    rows |= {f"future {n + 1}": [frames[n] for frames in shown.values()] for n in range(SHOWN_FUTURES)}
+    rows["spread"] = [spread_picture(frames) for frames in shown.values()]
+    write_png(folder / f"{split}-futures.png", contact_sheet(rows, scale=scale))
+
+
+def spread_picture(futures: np.ndarray) -> np.ndarray:
+    """The standard deviation of N futures, pixel by pixel: black where they agree, white from SPREAD_WHITE on."""
+    deviation = futures.astype(np.float32).std(axis=0)
+    return np.rint(255 * np.clip(deviation / SPREAD_WHITE, 0, 1)).astype(np.uint8)

@@ -145,6 +145,12 @@ def check_whole(config: Config) -> None:
         raise InputError("validation_frames is 1; expected 0 (all), or at least 2: one is given, one predicted.")
     if isinstance(config.networks, Anchored) and any(width % 8 for width in config.networks.widths):
         raise InputError(f"The widths are {config.networks.widths}; each must be a multiple of 8.")
+    paired = isinstance(config.networks, Anchored) and config.networks.prior == "stationary"
+    if paired and config.networks.latent_channels % 2:
+        raise InputError(
+            f"latent_channels is {config.networks.latent_channels}; a stationary prior has them in pairs, so choose an "
+            "even number."
+        )
 
 
 def read_settings(file: Path) -> Mapping[str, Any]:

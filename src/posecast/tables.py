@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from posecast.data.checking import CheckResult, limited
 
 if TYPE_CHECKING:
     from posecast.evaluation import Scores
+    from posecast.factors import FactorEvidence
     from posecast.grading import Grade
 
 BASELINES = {
@@ -21,7 +23,9 @@ BASELINES = {
 
 
 def print_scores(scores: Scores) -> None:
-    """PSNR and SSIM of the rollouts, with the baselines they must be held against."""
+    """PSNR and SSIM of the rollouts, with the baselines they must be held against; and what z does."""
+    from posecast.futures import LEVELS
+
     frames = sum(len(one.mean.psnr_db) for one in scores.sequences)
     table = Table(title=f"{scores.split}: {frames} frames predicted from one photo a sequence")
     table.add_column("prediction")
@@ -50,6 +54,34 @@ def print_scores(scores: Scores) -> None:
         f"Its latent: {seen.rate_nats:.2f} nats per frame, {seen.active_units} of {seen.num_units} units active.",
         highlight=False,
     )
+    half, most = (scores.spread[LEVELS.index(level)] for level in (0.5, 0.9))
+    console.print(
+        f"The truth lies within the middle 50 % of the futures for {100 * half:.0f} % of the values, within the middle "
+        f"90 % for {100 * most:.0f} %.",
+        highlight=False,
+    )
+    if scores.factors:
+        print_factors(scores.factors, console)
+
+
+def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
+    """What poses do not tell, read off true and painted frames."""
+    table = Table(title="hidden factors, read off frames")
+    for column in ("factor", "R², true frames", "R², z from posterior", "deviation: truth", "futures"):
+        table.add_column(column, justify="left" if column == "factor" else "right")
+    table.add_column("frames to 1/e: truth", justify="right")
+    table.add_column("futures", justify="right")
+    for one in factors:
+        table.add_row(
+            one.name,
+            f"{one.reader_r2:.2f}",
+            f"{one.posterior_r2:.2f}",
+            f"{one.truth.deviation:.4f}",
+            f"{one.prior.deviation:.4f}",
+            f"{one.truth.time_constant:.0f}",
+            f"{one.prior.time_constant:.0f}",
+        )
+    console.print(table)
 
 
 def print_grade(grade: Grade) -> None:

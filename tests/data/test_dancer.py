@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posecast.data.dancer import Dance, ceiling_psnr_db, dance, hidden_arrays, hidden_factors, synthesise
-from posecast.data.figure import look_of, paint_figure
+from posecast.data.figure import CHOSEN_LOOKS, look_of, paint_figure
 from posecast.data.poses import JOINT_INDEX, draw_pose_maps
 from posecast.errors import InputError
 
@@ -160,3 +160,21 @@ def test_impossible_wishes_are_refused() -> None:
         dance(10, size=(8, 64))
     with pytest.raises(InputError, match="negative"):
         dance(10, hidden=-1)
+
+
+def test_several_looks_take_turns_and_the_one_for_validation_is_another() -> None:
+    train, val = synthesise(5, 2, looks=2, look=3)
+    assert [one.look for one in train] == [3, 4, 3, 4, 3]
+    assert val.look == 5
+    alone, val = synthesise(2, 2, look=3)
+    assert [one.look for one in (*alone, val)] == [3, 3, 3]
+    assert np.array_equal(alone[0].recording.frames, train[0].recording.frames)  # the first look dances as if alone
+
+
+def test_looks_whose_colours_are_drawn_differ_from_each_other_and_from_the_chosen_ones() -> None:
+    outfits = [look_of(number).outfit for number in range(CHOSEN_LOOKS + 70)]
+    drawn = outfits[CHOSEN_LOOKS:]
+    assert len(set(drawn)) == len(drawn)
+    assert not set(drawn) & set(outfits[:CHOSEN_LOOKS])
+    assert all(0 <= value <= 255 for outfit in drawn for colour in outfit for value in colour)
+    assert look_of(50) == look_of(50)

@@ -1,5 +1,7 @@
 """Our networks: sizes, memory order, and who sees what."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -44,7 +46,8 @@ def test_sizes_by_configuration_alone(size: tuple[int, int], config: Anchored) -
     networks = AnchoredNetworks(config, size).eval()
     features = features_of(networks, size=size)
     current = features.pop("current")
-    z = networks.posterior(current, **features).mean
+    prior, _ = networks.prior(**features, memory=torch.zeros(2, *networks.memory_shape))
+    z = networks.posterior(current, **features, prior=prior).mean
     assert z.shape[1:] == networks.latent_shape
     assert networks.paint(**features, z=z).shape == (2, 3, *size)
 
@@ -56,20 +59,41 @@ def test_channels_last_holds_through_the_networks() -> None:
             assert scale.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_fixed_prior_is_standard_normal_and_the_learned_one_sees_its_conditions() -> None:
-    fixed = AnchoredNetworks(SMALL, (16, 16)).eval()
-    features = features_of(fixed)
-    del features["current"]
-    assert not fixed.prior(**features).mean.any()
-    assert not fixed.prior(**features).log_variance.any()
-    torch.manual_seed(0)
-    learned = awake(AnchoredNetworks(Anchored((8, 16), 1, latent_channels=2, prior="learned"), (16, 16)))
-    features = features_of(learned)
-    other = features_of(learned, seed=1)
-    del features["current"]
+@pytest.mark.parametrize("spans", ["cell", "picture"])
+@pytest.mark.parametrize("prior", ["fixed", "learned", "recurrent", "stationary"])
+def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
+    config = dataclasses.replace(SMALL, prior=prior, latent_spans=spans)
+    networks = awake(AnchoredNetworks(config, (16, 32)))
+    features = features_of(networks, size=(16, 32))
+    current = features.pop("current")
+    memory, _ = networks.begin(current, features["pose"], features["anchor"], None)
+    assert memory.shape == (2, *networks.memory_shape)
+    p, memory = networks.prior(**features, memory=memory)
+    q = networks.posterior(current, **features, prior=p)
+    assert (
+        q.mean.shape[1:]
+        == p.mean.shape[1:]
+        == networks.latent_shape
+        == (2, *((1, 1) if spans == "picture" else (4, 8)))
+    )
+    assert networks.remember(memory, q.mean).shape == memory.shape
+    assert networks.paint(**features, z=q.mean).shape == (2, 3, 16, 32)
+
+
+def test_the_posterior_sees_the_frame_and_all_that_the_prior_sees() -> None:
+    networks = awake(AnchoredNetworks(dataclasses.replace(SMALL, prior="stationary"), (16, 16)))
+    features, other = features_of(networks), features_of(networks, seed=1)
+    memory, others = (networks.begin(f["current"], f["pose"], f["anchor"], None)[0] for f in (features, other))
+
+    def posterior(memory: torch.Tensor = memory, **changed: object) -> torch.Tensor:
+        seen: dict = features | changed
+        current = seen.pop("current")
+        p, memory = networks.prior(**seen, memory=memory)
+        return networks.posterior(current, **seen, prior=p).mean
+
     for name in features:
-        changed = learned.prior(**(features | {name: other[name]})).mean
-        assert not torch.equal(changed, learned.prior(**features).mean), name
+        assert not torch.equal(posterior(), posterior(**{name: other[name]})), name
+    assert not torch.equal(posterior(), posterior(others))
 
 
 def test_a_painted_frame_depends_on_everything_it_is_given() -> None:

@@ -15,8 +15,10 @@ from posecast.model.elbo import (
     Gaussian,
     bound_terms,
     bounded_log_variance,
+    corrected,
     distortion_nats,
     kl_nats,
+    log_density,
     standard_normal_like,
 )
 
@@ -235,3 +237,24 @@ def test_psnr_ceiling_geometric_mean_and_a_decibel_in_nats() -> None:
     assert psnr_db.mean() > -10 * mse.mean().log10() + 1
     nats = distortion_nats(mse, 6144, mse)
     assert ((nats[0] - nats[1]) / 20).item() == pytest.approx(707.4, abs=0.05)
+
+
+def test_log_density_agrees_with_torch_distributions(generator: torch.Generator) -> None:
+    p, z = random_gaussian(generator, (5, 3, 2)), torch.randn(5, 3, 2, generator=generator)
+    torch.testing.assert_close(log_density(p, z), as_normal(p).log_prob(z).sum((1, 2)))
+
+
+def test_a_corrected_prior_is_bayes_rule_for_a_noisy_reading(generator: torch.Generator) -> None:
+    """z ~ p, and a reading N(z, v) came out as `seen.mean`: the posterior, by the density ratio at many points."""
+    p, seen = random_gaussian(generator, (4, 3)), random_gaussian(generator, (4, 3))
+    q = corrected(p, seen)
+    z = torch.linspace(-2, 2, 9)[:, None, None]
+
+    def log(gaussian: Gaussian) -> torch.Tensor:
+        return as_normal(gaussian).log_prob(z)
+
+    ratio = log(p) + log(seen) - log(q)  # the same for every z
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), atol=1e-4, rtol=1e-4)
+    assert (q.log_variance < torch.minimum(p.log_variance, seen.log_variance)).all()
+    unseen = Gaussian(seen.mean, torch.full_like(seen.mean, 40.0))
+    torch.testing.assert_close(corrected(p, unseen).mean, p.mean)

@@ -52,36 +52,47 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
     at_once = predictor(**clip, draws=draws)
     networks = predictor.networks
     anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
+    memory, owed = predictor.begin(networks.encode_frame(clip["frames"][:, 0]), clip["poses"][:, 0], anchor)
     for t in range(4):
         frames = clip["frames"]
-        painted, rate = predictor.observe_step(
+        painted, rate, memory = predictor.observe_step(
             networks.encode_frame(frames[:, t + 1]),
             networks.encode_frame(frames[:, t]),
             networks.encode_pose(clip["poses"][:, t + 1]),
             anchor,
+            memory,
             draws.noise[:, t],
         )
         torch.testing.assert_close(at_once.predictions[:, t], painted, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(at_once.rate_nats[:, t], rate, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(at_once.rate_nats[:, t], rate + owed, atol=1e-3, rtol=1e-4)
+        owed = torch.zeros(())  # z_1 is paid for once
         mse = (painted - frames[:, t + 1]).square().mean((1, 2, 3))
         torch.testing.assert_close(at_once.mse[:, t], mse, atol=1e-6, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
+    """Frame by frame, each painted from the one painted before, with the memory carried on: the clip is the same."""
     predictor = awake(either)
     clip = random_clip(predictor)
     draws = free(predictor)
-    fed_back = predictor(**clip, draws=draws).predictions
-    networks = predictor.networks
-    painted, _ = predictor.observe_step(
-        networks.encode_frame(clip["frames"][:, 3]),
-        networks.encode_frame(fed_back[:, 1]),
-        networks.encode_pose(clip["poses"][:, 3]),
-        networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"]),
-        draws.noise[:, 2],
-    )
-    torch.testing.assert_close(fed_back[:, 2], painted, atol=1e-5, rtol=1e-5)
+    fed_back = predictor(**clip, draws=draws)
+    networks, frames = predictor.networks, clip["frames"]
+    anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
+    painted = frames[:, 0]
+    memory, owed = predictor.begin(networks.encode_frame(painted), clip["poses"][:, 0], anchor)
+    for t in range(4):
+        painted, rate, memory = predictor.observe_step(
+            networks.encode_frame(frames[:, t + 1]),
+            networks.encode_frame(painted),
+            networks.encode_pose(clip["poses"][:, t + 1]),
+            anchor,
+            memory,
+            draws.noise[:, t],
+        )
+        torch.testing.assert_close(fed_back.predictions[:, t], painted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(fed_back.rate_nats[:, t], rate + owed, atol=1e-3, rtol=1e-4)
+        owed = torch.zeros(())  # z_1 is paid for once
 
 
 @torch.inference_mode()
@@ -98,7 +109,8 @@ def test_forced_frames_are_chosen_one_by_one(either: Config) -> None:
     predictor = awake(either)
     clip = random_clip(predictor)
     mixed = free(predictor).forced.clone()
-    mixed[0, 2] = True  # clip 0, third prediction: painted from the true frame
+    remembers = bool(predictor.networks.memory_shape[0])  # then z knows what was painted before, too
+    mixed[0, 0 if remembers else 2 : 3] = True  # clip 0, third prediction: painted from the true frame
     drawn = (free(predictor)._replace(forced=mixed), forced(predictor), free(predictor))
     result, on, off = (predictor(**clip, draws=draws) for draws in drawn)
     torch.testing.assert_close(result.predictions[0, 2], on.predictions[0, 2], atol=1e-5, rtol=1e-5)
@@ -147,10 +159,13 @@ def test_an_imagined_clip_is_what_a_rollout_would_paint(either: Config, start: C
     assert not one.rate_nats[0].any()
     assert one.rate_nats[1].all()
     networks = predictor.networks
-    painted = predictor.imagine_step(
-        networks.encode_frame(clip["frames"][:, 0]),
+    anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
+    first = networks.encode_frame(clip["frames"][:, 0])
+    painted, _ = predictor.imagine_step(
+        first,
         networks.encode_pose(clip["poses"][:, 1]),
-        networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"]),
+        anchor,
+        predictor.begin(first, clip["poses"][:, 0], anchor)[0],
         None,
     )
     torch.testing.assert_close(one.predictions[0, 0], painted[0], atol=1e-5, rtol=1e-5)

@@ -20,6 +20,10 @@ def synth(
     size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "32x64",
     seed: Annotated[int, Parameter(help="Seed of the choreography.")] = 0,
     look: Annotated[int, Parameter(help="Which dancer, in which room.")] = 0,
+    looks: Annotated[
+        int,
+        Parameter(help="How many dancers take turns, from --look on; if more than 1, val shows one more, never seen."),
+    ] = 1,
     hidden: Annotated[float, Parameter(help="How strong what poses do not tell is; 0: nothing.")] = 1.0,
     force: Force = False,
 ) -> None:
@@ -29,10 +33,14 @@ def synth(
 
     if sequences < 1 or sequences > 100_000:
         raise InputError(f"--sequences is {sequences}; expected a number from 1 to 100000.")
-    choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden)
+    if looks < 1 or looks > sequences:
+        raise InputError(f"--looks is {looks}; expected a number from 1 to --sequences, {sequences}: a look needs one.")
+    choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden, looks)
     with counting("writing") as progress:
         ceiling = write_synthetic(out, choreography, force=force, progress=progress)
     print(f"{out}: {sequences} training recordings, val and test, {frames} frames each, {size}.")
+    if looks > 1:
+        print(f"The training recordings show {looks} dancers, val another.")
     print(f"A prediction of the mean over what poses do not tell could at most reach {ceiling:.1f} dB on val.")
 
 

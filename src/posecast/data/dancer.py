@@ -88,10 +88,19 @@ def synthesise(
     seed: int = 0,
     look: int = 0,
     hidden: float = 1.0,
+    looks: int = 1,
 ) -> tuple[list[Dance], Dance]:
-    """Training dances and one for validation: one dancer, the same repertoire, another choreography each."""
+    """Training dances and one for validation: the same repertoire, another choreography each.
+
+    One dancer; or `looks` of them in turn, from `look` on, and then the one for validation is the next, whom no
+    training dance shows.
+    """
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(num_recordings + 1)]
-    dances = [dance(num_frames, size=size, seed=s, look=look, hidden=hidden) for s in seeds]
+    numbers = [look + looks if looks > 1 else look, *(look + k % looks for k in range(num_recordings))]
+    dances = [
+        dance(num_frames, size=size, seed=s, look=number, hidden=hidden)
+        for s, number in zip(seeds, numbers, strict=True)
+    ]
     return dances[1:], dances[0]
 
 

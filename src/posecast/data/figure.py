@@ -6,6 +6,8 @@ Knows no moves and nothing random. Next: `dancer.py`, which adds what the pose d
 
 from __future__ import annotations
 
+import colorsys
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +60,14 @@ class Look:
     build: Build
 
 
+CHOSEN_LOOKS = 30
+"""So many looks are put together from the colours above; the colours of all further ones are drawn."""
+
+
 def look_of(number: int) -> Look:
-    """Dancer `number`; neighbouring numbers never share an outfit."""
+    """Dancer `number`; among the first `CHOSEN_LOOKS`, neighbouring numbers never share an outfit."""
     rng = np.random.default_rng(number)
-    return Look(
+    look = Look(
         skin=SKINS[number % len(SKINS)],
         hair=HAIRS[number % len(HAIRS)],
         outfit=OUTFITS[number % len(OUTFITS)],
@@ -72,6 +78,21 @@ def look_of(number: int) -> Look:
         stature=float(rng.uniform(0.68, 0.74)),
         build=Build(shoulders=float(rng.uniform(0.098, 0.115)), hips=float(rng.uniform(0.052, 0.062))),
     )
+    if number < CHOSEN_LOOKS:
+        return look
+    wall = drawn_colour(rng, saturation=(0.05, 0.25), value=(0.6, 0.78))
+    floor = drawn_colour(rng, saturation=(0.05, 0.3), value=(0.45, 0.68))
+    # Trousers and shoes darker than top and scarf, as most people wear them.
+    outfit = [drawn_colour(rng, saturation=(0.2, 0.75), value=value) for value in ((0.35, 0.85), (0.18, 0.45))]
+    outfit += [drawn_colour(rng, saturation=(0.1, 0.6), value=(0.15, 0.8))]
+    outfit += [drawn_colour(rng, saturation=(0.4, 0.85), value=(0.6, 0.95))]
+    return dataclasses.replace(look, outfit=tuple(outfit), room=(wall, floor))
+
+
+def drawn_colour(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+    """A colour of any hue, with saturation and value (HSV, 0 to 1) drawn between two limits each."""
+    red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(*saturation), rng.uniform(*value))
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def project(joints: np.ndarray, size: tuple[int, int], look: Look) -> np.ndarray:

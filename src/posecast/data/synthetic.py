@@ -33,6 +33,7 @@ class Choreography:
     seed: int = 0
     look: int = 0
     hidden: float = 1.0
+    looks: int = 1
 
 
 def write_synthetic(
@@ -48,7 +49,7 @@ def write_synthetic(
     """
     claim_folder(out, marker=MARKER, ours=WRITTEN, force=force)
     c = choreography
-    train, val = synthesise(c.sequences, c.frames, c.size, c.seed, c.look, c.hidden)
+    train, val = synthesise(c.sequences, c.frames, c.size, c.seed, c.look, c.hidden, c.looks)
     # The marker comes first: an interrupted write can be replaced with --force.
     write_json(out / MARKER, {"posecast": posecast.__version__, **dataclasses.asdict(c)})
     following = write_recordings(out, "train", [dance.recording for dance in train], progress=progress)

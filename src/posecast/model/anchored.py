@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from posecast.config import Anchored
 from posecast.data.clips import Pictures, PoseWindows
-from posecast.model.elbo import Gaussian, bounded_log_variance, standard_normal_like
-
-Features = tuple[Tensor, ...]
-"""One tensor a scale, finest first."""
+from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats
+from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, RecurrentPrior, StationaryPrior
 
 
 class AnchoredNetworks(nn.Module):
@@ -29,15 +27,15 @@ class AnchoredNetworks(nn.Module):
         widths, blocks = config.widths, config.blocks
         bottom = widths[-1]
         self.pose_window = config.pose_window
-        self.learned_prior = config.prior == "learned"
-        self.latent_shape = (config.latent_channels, *(side // config.stride for side in size))
+        cells = [side // config.stride for side in size]
+        self.whole = config.latent_spans == "picture"
+        self.latent_shape = (config.latent_channels, *([1, 1] if self.whole else cells))
         self.frame_encoder = Encoder(3, widths, config.patch, 1)
         self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1), widths, config.patch, blocks)
         self.anchor_encoder = Encoder(6, widths, config.patch, 1)
-        self.posterior_head = GaussianHead(4 * bottom, bottom, config.latent_channels)
-        if self.learned_prior:
-            self.prior_head = GaussianHead(3 * bottom, bottom, config.latent_channels)
-        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels)
+        self.posterior_head = GaussianHead(4 * bottom, bottom, config.latent_channels, whole=self.whole)
+        self.prior_of_z = self._build_prior(config)
+        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels, whole=self.whole)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode_frame(self, frames: Pictures) -> Features:
@@ -52,20 +50,53 @@ class AnchoredNetworks(nn.Module):
         """A real frame with its own pose map."""
         return self.anchor_encoder(torch.cat((frames, poses), 1))
 
-    def posterior(self, current: Features, previous: Features, pose: Features, anchor: Features) -> Gaussian:
-        """q(z | x_t, and all that the prior sees): only so can z code what is new in x_t."""
-        return self.posterior_head(torch.cat((current[-1], previous[-1], pose[-1], anchor[-1]), 1))
+    @property
+    def memory_shape(self) -> tuple[int, ...]:
+        """Of what is remembered from one instant to the next, beside the painted frame."""
+        return self.prior_of_z.memory_shape
 
-    def prior(self, previous: Features, pose: Features, anchor: Features) -> Gaussian:
-        """p(z | what a rollout has): N(0, I), or learned."""
-        if self.learned_prior:
-            return self.prior_head(torch.cat((previous[-1], pose[-1], anchor[-1]), 1))
-        empty = previous[-1].new_zeros(len(previous[-1]), *self.latent_shape)
-        return standard_normal_like(Gaussian(empty, empty))
+    def begin(
+        self, first: Features, pose: Features, anchor: Features, noise: Tensor | None
+    ) -> tuple[Memory, Float[Tensor, " N"]]:
+        """The memory after the given first frame, what it shows of z as the posterior reads it; and the KL of that.
+
+        A rollout pays nothing for z_1, since its frame is given. Training does: only then is z_1 on average what
+        a future is later drawn from, N(0, I), and not any Gaussian that moves as slowly.
+        """
+        empty = torch.zeros(len(first[-1]), *self.memory_shape, device=first[-1].device)
+        if not isinstance(self.prior_of_z, StationaryPrior):
+            return empty, empty.new_zeros(len(empty))
+        nothing = tuple(torch.zeros_like(scale) for scale in first)
+        p, _ = self.prior(nothing, pose, anchor, empty)
+        q = self.posterior(first, nothing, pose, anchor, p)
+        return self.remember(empty, q.mean if noise is None else q.sample(noise)), kl_nats(q, p)
+
+    def prior(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+        """p(z | what a rollout has), and the memory with this instant in it."""
+        return self.prior_of_z(previous, pose, anchor, memory)
+
+    def posterior(
+        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
+    ) -> Gaussian:
+        """q(z | x_t, and all that the prior sees): only so can z code what is new in x_t."""
+        seen = self.posterior_head(torch.cat((current[-1], previous[-1], pose[-1], anchor[-1]), 1))
+        return corrected(prior, seen) if isinstance(self.prior_of_z, StationaryPrior) else seen
+
+    def remember(self, memory: Memory, z: Float[Tensor, "N Z h w"]) -> Memory:
+        """The memory with this instant's z in it."""
+        return self.prior_of_z.remember(memory, z)
 
     def paint(self, previous: Features, pose: Features, anchor: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
         """The next frame, in (0, 1)."""
         return self.decoder(previous, pose, anchor, z)
+
+    def _build_prior(self, config: Anchored) -> FixedPrior | LearnedPrior | RecurrentPrior | StationaryPrior:
+        width, channels = config.widths[-1], config.latent_channels
+        if config.prior == "learned":
+            return LearnedPrior(GaussianHead(3 * width, width, channels, whole=self.whole))
+        if config.prior == "recurrent":
+            return RecurrentPrior(width, self.latent_shape)
+        return StationaryPrior(self.latent_shape) if config.prior == "stationary" else FixedPrior(self.latent_shape)
 
 
 class ResidualBlock(nn.Module):
@@ -107,10 +138,11 @@ class Encoder(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Joined features of the coarsest scale to a Gaussian over z."""
+    """Joined features of the coarsest scale to a Gaussian over z: one in each cell, or one for the `whole` picture."""
 
-    def __init__(self, channels: int, width: int, latent_channels: int) -> None:
+    def __init__(self, channels: int, width: int, latent_channels: int, *, whole: bool) -> None:
         super().__init__()
+        self.whole = whole
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, 1),
             ResidualBlock(width, normalise=True),
@@ -119,20 +151,29 @@ class GaussianHead(nn.Module):
         )
 
     def forward(self, joined: Tensor) -> Gaussian:
-        mean, raw = self.layers(joined).float().chunk(2, 1)
+        read = self.layers(joined).float()
+        mean, raw = (read.mean((2, 3), keepdim=True) if self.whole else read).chunk(2, 1)
         return Gaussian(mean, bounded_log_variance(raw))
 
 
 class Decoder(nn.Module):
-    """Joined features and z to a picture, coarse to fine."""
+    """Joined features and z to a picture, coarse to fine.
 
-    def __init__(self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int) -> None:
+    A z for each cell is joined to the coarsest features. A z for the `whole` picture, such as its light, scales and
+    shifts the features of every scale (FiLM: Perez et al. 2018).
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int, *, whole: bool
+    ) -> None:
         super().__init__()
         coarse_to_fine = list(reversed(widths))
-        above = [latent_channels, *coarse_to_fine[:-1]]
+        below = [0 if whole else latent_channels, *coarse_to_fine[1:]]  # z, then what was painted at the scale before
         self.join = nn.ModuleList(
-            nn.Conv2d(3 * width + (extra if scale == 0 else width), width, 1)
-            for scale, (width, extra) in enumerate(zip(coarse_to_fine, above, strict=True))
+            nn.Conv2d(3 * width + joined, width, 1) for width, joined in zip(coarse_to_fine, below, strict=True)
+        )
+        self.modulate = nn.ModuleList(
+            Modulation(latent_channels, width) if whole else nn.Identity() for width in coarse_to_fine
         )
         self.blocks = nn.ModuleList(
             _blocks(width, num_blocks, len(widths) - 1 - scale) for scale, width in enumerate(coarse_to_fine)
@@ -142,12 +183,27 @@ class Decoder(nn.Module):
             for coarse, fine in itertools.pairwise(coarse_to_fine)
         )
         self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1), nn.PixelShuffle(patch))
+        self.whole = whole
 
     def forward(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Tensor:
-        x = z
-        for scale, (join, blocks) in enumerate(zip(self.join, self.blocks, strict=True)):
-            skip = (previous[-1 - scale], pose[-1 - scale], anchor[-1 - scale])
-            x = blocks(join(torch.cat((*skip, x.to(skip[0].dtype)), 1)))
+        x = previous[-1][:, :0] if self.whole else z.to(previous[-1].dtype)
+        for scale, (join, modulate, blocks) in enumerate(zip(self.join, self.modulate, self.blocks, strict=True)):
+            x = join(torch.cat((previous[-1 - scale], pose[-1 - scale], anchor[-1 - scale], x), 1))
+            x = blocks(modulate(x, z) if self.whole else x)
             if scale < len(self.up):
                 x = self.up[scale](x)
         return torch.sigmoid(self.out(x).float())
+
+
+class Modulation(nn.Module):
+    """Features scaled and shifted by a z that is the same all over the picture."""
+
+    def __init__(self, latent_channels: int, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Conv2d(latent_channels, width, 1)
+        self.shift = nn.Conv2d(latent_channels, width, 1)
+        nn.init.zeros_(self.scale.weight)
+        nn.init.zeros_(self.scale.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor, z: Float[Tensor, "N Z 1 1"]) -> Tensor:
+        return x * (1.0 + self.scale(z)).to(x.dtype) + self.shift(z).to(x.dtype)

@@ -35,6 +35,18 @@ def standard_normal_like(q: Gaussian) -> Gaussian:
     return Gaussian(torch.zeros_like(q.mean), torch.zeros_like(q.log_variance))
 
 
+def corrected(p: Gaussian, seen: Gaussian) -> Gaussian:
+    """A prior corrected by what was seen: the product of two Gaussians, each weighed by its precision.
+
+    The posterior of a Ladder VAE (Soenderby et al. 2016, eq. 17 and 18); where the prior is the last state carried
+    forward, a Kalman filter's update. It is never less certain than the prior.
+    """
+    p_log, seen_log = p.log_variance, seen.log_variance
+    log_variance = -torch.logaddexp(-p_log, -seen_log)
+    mean = torch.exp(log_variance - p_log) * p.mean + torch.exp(log_variance - seen_log) * seen.mean
+    return Gaussian(mean, log_variance)
+
+
 def kl_nats(q: Gaussian, p: Gaussian) -> Tensor:
     """KL(q || p) in nats, summed over all but the first axis: `[N]`, float32.
 
@@ -44,6 +56,13 @@ def kl_nats(q: Gaussian, p: Gaussian) -> Tensor:
     p_mean, p_log = p.mean.float(), p.log_variance.float()
     difference = torch.exp(q_log - p_log) + (q_mean - p_mean).square() * torch.exp(-p_log)
     return 0.5 * (p_log - q_log + difference - 1.0).flatten(1).sum(1)
+
+
+def log_density(p: Gaussian, z: Tensor) -> Tensor:
+    """log p(z) in nats, summed over all but the first axis: `[N]`, float32."""
+    log_variance = p.log_variance.float()
+    squares = (z.float() - p.mean.float()).square() * torch.exp(-log_variance)
+    return -0.5 * (squares + log_variance + math.log(2.0 * math.pi)).flatten(1).sum(1)
 
 
 def distortion_nats(mse: Tensor, num_values: int, variance: Tensor | float) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from posecast.config import Lab4
 from posecast.data.clips import Pictures
-from posecast.model.elbo import Gaussian, bounded_log_variance, standard_normal_like
-
-Features = tuple[Tensor, ...]
+from posecast.model.elbo import Gaussian, bounded_log_variance
+from posecast.model.priors import Features, FixedPrior, Memory
 
 
 class Lab4Networks(nn.Module):
@@ -24,6 +23,8 @@ class Lab4Networks(nn.Module):
         super().__init__()
         frame, pose, latent = config.frame_channels, config.pose_channels, config.latent_channels
         self.latent_shape = (latent, *size)
+        self.prior_of_z = FixedPrior(self.latent_shape)
+        self.memory_shape = self.prior_of_z.memory_shape
         self.pose_window = 0
         self.posterior_sees = config.posterior_sees
         self.output = config.output
@@ -44,16 +45,25 @@ class Lab4Networks(nn.Module):
         """The course's networks have no anchor."""
         return ()
 
-    def posterior(self, current: Features, previous: Features, pose: Features, anchor: Features) -> Gaussian:
+    def begin(self, first: Features, pose: Features, anchor: Features, noise: Tensor | None) -> tuple[Memory, Tensor]:
+        """Nothing is remembered."""
+        empty = torch.zeros(len(first[0]), *self.memory_shape, device=first[0].device)
+        return empty, empty.new_zeros(len(empty))
+
+    def prior(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+        """N(0, I)."""
+        return self.prior_of_z(previous, pose, anchor, memory)
+
+    def posterior(
+        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
+    ) -> Gaussian:
         """q(z | x_t, p_t), as the assignment says; or of the previous frame, as the report's code does."""
         seen = current if self.posterior_sees == "current" else previous
         mean, raw = self.Gaussian_Predictor(torch.cat((*seen, *pose), 1)).float().chunk(2, 1)
         return Gaussian(mean, bounded_log_variance(raw))
 
-    def prior(self, previous: Features, pose: Features, anchor: Features) -> Gaussian:
-        """N(0, I)."""
-        empty = previous[0].new_zeros(len(previous[0]), *self.latent_shape, dtype=torch.float32)
-        return standard_normal_like(Gaussian(empty, empty))
+    def remember(self, memory: Memory, z: Tensor) -> Memory:
+        return self.prior_of_z.remember(memory, z)
 
     def paint(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Pictures:
         """The next frame; `output` says how it is kept in [0, 1], or that it is not."""

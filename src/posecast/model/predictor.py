@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from posecast.config import Anchored, Config, parse_size
 from posecast.data.clips import Pictures, PoseWindows
-from posecast.model.anchored import AnchoredNetworks, Features
+from posecast.model.anchored import AnchoredNetworks
 from posecast.model.elbo import Gaussian, kl_nats
 from posecast.model.lab4 import Lab4Networks
+from posecast.model.priors import Features, Memory
 
 
 class Networks(Protocol):
@@ -31,8 +32,18 @@ class Networks(Protocol):
     def encode_frame(self, frames: Pictures) -> Features: ...
     def encode_pose(self, poses: PoseWindows) -> Features: ...
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features: ...
-    def posterior(self, current: Features, previous: Features, pose: Features, anchor: Features) -> Gaussian: ...
-    def prior(self, previous: Features, pose: Features, anchor: Features) -> Gaussian: ...
+    @property
+    def memory_shape(self) -> tuple[int, ...]: ...
+    def begin(
+        self, first: Features, pose: Features, anchor: Features, noise: Tensor | None
+    ) -> tuple[Memory, Float[Tensor, " N"]]: ...
+    def prior(
+        self, previous: Features, pose: Features, anchor: Features, memory: Memory
+    ) -> tuple[Gaussian, Memory]: ...
+    def posterior(
+        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
+    ) -> Gaussian: ...
+    def remember(self, memory: Memory, z: Tensor) -> Memory: ...
     def paint(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Pictures: ...
 
 
@@ -41,6 +52,8 @@ class Draws(NamedTuple):
 
     noise: Float[Tensor, "B T-1 Z h w"]
     """The posterior's."""
+    first_noise: Float[Tensor, "B Z h w"]
+    """The posterior's of the first frame, where z is remembered."""
     forced: Bool[Tensor, "B T-1"]
     """Teacher forcing: the previous frame is the true one. Frame 1 always is."""
     given: Bool[Tensor, " B"]
@@ -50,10 +63,10 @@ class Draws(NamedTuple):
 
 
 def free_running(noise: Tensor) -> Draws:
-    """The bound itself: all predictions fed back, first frames given, every z from the posterior."""
+    """The bound itself: all predictions fed back, first frames given, every z from the posterior (z_1 its mean)."""
     num_clips, num_predictions = noise.shape[:2]
     off = torch.zeros(num_clips, dtype=torch.bool)
-    return Draws(noise, off[:, None].expand(-1, num_predictions), ~off, off)
+    return Draws(noise, torch.zeros_like(noise[:, 0]), off[:, None].expand(-1, num_predictions), ~off, off)
 
 
 class Observation(NamedTuple):
@@ -100,7 +113,7 @@ class Predictor(nn.Module):
     ) -> Observation:
         """Observe a clip: z from the posterior, predictions fed back, but where `draws` say otherwise.
 
-        All forced, the instants do not depend on each other and the whole clip is one batch.
+        All forced, and without a memory, the instants do not depend on each other and the whole clip is one batch.
         """
         num_clips, num_instants = frames.shape[:2]
         true = time_major(frames)
@@ -109,16 +122,22 @@ class Predictor(nn.Module):
         anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
         noise = time_major(draws.noise)
         given = draws.given[:, None, None, None].to(true)
-        first = tuple(scale * given.to(scale.dtype) for scale in at(current, slice(0, num_clips)))
-        if bool(draws.forced.all()):
+        shown = at(current, slice(0, num_clips))
+        first = tuple(scale * given.to(scale.dtype) for scale in shown)
+        memory, first_rate = self.begin(shown, poses[:, 0], anchor, draws.first_noise)
+        memory = memory * given
+        if bool(draws.forced.all()) and not memory.numel():
             between = at(current, slice(num_clips, -num_clips))
             previous = tuple(torch.cat(scales) for scales in zip(first, between, strict=True))
             repeated = tuple(torch.cat([scale] * (num_instants - 1)) for scale in anchor)
             now = at(current, slice(num_clips, None))
             imagined = draws.imagined.repeat(num_instants - 1)
-            painted, rates = self.observe_step(now, previous, pose, repeated, noise, imagined)
+            memory = memory.repeat(num_instants - 1, 1, 1, 1)
+            painted, rates, _ = self.observe_step(now, previous, pose, repeated, memory, noise, imagined)
         else:
-            painted, rates = self._observe_in_turn(true, current, first, pose, anchor, noise, draws)
+            painted, rates = self._observe_in_turn(true, current, first, pose, anchor, memory, noise, draws)
+        # Paid for with the first prediction, where there is a z_1 and clips are observed.
+        rates[:num_clips] += torch.where(draws.given & ~draws.imagined, first_rate, 0.0)
         mse = (painted - true[num_clips:]).square().flatten(1).mean(1)
         return Observation(*(batch_major(part, num_clips) for part in (painted, mse, rates)))
 
@@ -129,6 +148,7 @@ class Predictor(nn.Module):
         previous: Features,
         pose: Features,
         anchor: Features,
+        memory: Memory,
         noise: Tensor,
         draws: Draws,
     ) -> tuple[Tensor, Tensor]:
@@ -141,12 +161,23 @@ class Predictor(nn.Module):
             if step > 0:
                 forced = draws.forced[:, step, None, None, None]
                 previous = self.networks.encode_frame(torch.where(forced, true_at[step], predictions[-1]))
-            painted, rate = self.observe_step(
-                current_at[step + 1], previous, pose_at[step], anchor, noise_at[step], draws.imagined
+            painted, rate, memory = self.observe_step(
+                current_at[step + 1], previous, pose_at[step], anchor, memory, noise_at[step], draws.imagined
             )
             predictions.append(painted)
             rates.append(rate)
         return torch.cat(predictions), torch.cat(rates)
+
+    def begin(
+        self, first: Features, pose: Float[Tensor, "N P H W"], anchor: Features, noise: Tensor | None = None
+    ) -> tuple[Memory, Float[Tensor, " N"]]:
+        """What is remembered after the given first frame, and the KL of its z in nats.
+
+        `pose` is its window of pose maps; z is drawn with `noise`, or the posterior's mean without.
+        """
+        if not self.networks.memory_shape[0]:  # nothing to encode a pose for
+            return self.networks.begin(first, (), anchor, noise)
+        return self.networks.begin(first, self.networks.encode_pose(pose), anchor, noise)
 
     def observe_step(
         self,
@@ -154,26 +185,29 @@ class Predictor(nn.Module):
         previous: Features,
         pose: Features,
         anchor: Features,
+        memory: Memory,
         noise: Tensor,
         imagined: Bool[Tensor, " N"] | None = None,
-    ) -> tuple[Pictures, Float[Tensor, " N"]]:
-        """Paint with z from the posterior: the picture and KL(posterior || prior) in nats.
+    ) -> tuple[Pictures, Float[Tensor, " N"], Memory]:
+        """Paint with z from the posterior: the picture, KL(posterior || prior) in nats, and the memory.
 
         Where `imagined`, z is the prior's mean as in a rollout, and costs nothing.
         """
-        q = self.networks.posterior(current, previous, pose, anchor)
-        p = self.networks.prior(previous, pose, anchor)
+        p, memory = self.networks.prior(previous, pose, anchor, memory)
+        q = self.networks.posterior(current, previous, pose, anchor, p)
         z, rate = q.sample(noise), kl_nats(q, p)
         if imagined is not None:
             z = torch.where(imagined[:, None, None, None], p.mean, z)
             rate = torch.where(imagined, 0.0, rate)
-        return self.networks.paint(previous, pose, anchor, z), rate
+        return self.networks.paint(previous, pose, anchor, z), rate, self.networks.remember(memory, z)
 
-    def imagine_step(self, previous: Features, pose: Features, anchor: Features, noise: Tensor | None) -> Pictures:
+    def imagine_step(
+        self, previous: Features, pose: Features, anchor: Features, memory: Memory, noise: Tensor | None
+    ) -> tuple[Pictures, Memory]:
         """Paint with z from the prior: sampled with `noise`, or the prior's mean without."""
-        p = self.networks.prior(previous, pose, anchor)
+        p, memory = self.networks.prior(previous, pose, anchor, memory)
         z = p.mean if noise is None else p.sample(noise)
-        return self.networks.paint(previous, pose, anchor, z)
+        return self.networks.paint(previous, pose, anchor, z), self.networks.remember(memory, z)
 
 
 def seeded(*key: int) -> torch.Generator:

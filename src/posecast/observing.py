@@ -1,0 +1,197 @@
+"""Recordings seen through the posterior: what z carries, and bounds on log p.
+
+In: a predictor, recordings. Out: reconstructions, rates, active units, nats per frame. The posterior sees the truth,
+so nothing here is a prediction. Next: `evaluation.py` scores predictions; docs/theory.md derives the bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from posecast.data.clips import as_pictures, as_pixels, pose_windows
+from posecast.data.recordings import Recording
+from posecast.metrics import Pixels, psnr_db
+from posecast.model.elbo import Gaussian, distortion_nats, kl_nats, log_density
+from posecast.model.predictor import Predictor, seeded
+
+RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
+ACTIVE_UNITS_DEFINITION = "variance of the posterior's mean over frames above 0.01"
+ACTIVE_VARIANCE = 0.01
+PARTICLES = 16
+BOUND_DEFINITION = (
+    "lower bounds on log p(x_2..T | x_1, poses) in nats per frame, larger is better, at the variance given: 'plain' by "
+    "draws from the posterior; 'weighted' by so many particles, resampled where few of them carry the weight"
+)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Frames painted with the posterior's mean, which sees them: how much z carries, not how good predictions are."""
+
+    psnr_db: float
+    mse: float
+    """Mean over frames, then over recordings: the optimal variance of the likelihood on them."""
+    rate_nats: float
+    """KL(posterior || prior) per frame."""
+    active_units: int
+    num_units: int
+
+
+@torch.inference_mode()
+def reconstruct(predictor: Predictor, recordings: Sequence[Recording]) -> Reconstruction:
+    """What happens when z is the posterior's mean, own predictions fed back: the posterior sees the target.
+
+    A unit of z is active if the variance of its posterior mean over frames is above 0.01 (Burda et al. 2016, 4.4).
+    """
+    psnrs, errors, rates = [], [], []
+    num_frames, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for recording in recordings:
+        own_psnrs, own_errors = [], []
+        for q, p, predicted, true in observed(predictor, recording):
+            own_psnrs.append(psnr_db(as_pixels(predicted), true)[0])
+            own_errors.append((predicted.cpu() - as_pictures(true)).square().mean().item())
+            rates.append(kl_nats(q, p).item())
+            mean = q.mean[0].double().cpu()
+            num_frames, total, squares = num_frames + 1, total + mean, squares + mean.square()
+        psnrs.append(np.mean(own_psnrs))
+        errors.append(np.mean(own_errors))
+    variance = squares / num_frames - (total / num_frames).square()
+    active = int((variance > ACTIVE_VARIANCE).sum())
+    return Reconstruction(
+        float(np.mean(psnrs)), float(np.mean(errors)), float(np.mean(rates)), active, variance.numel()
+    )
+
+
+@torch.inference_mode()
+def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gaussian, Gaussian, Tensor, Pixels]]:
+    """Posterior, prior, prediction and true frame of every instant from the second on."""
+    device = next(predictor.parameters()).device
+    networks = predictor.networks
+    frames = as_pictures(recording.frames).to(device)
+    poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
+    anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
+    frame = frames[:1]
+    memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor)
+    for t in range(1, len(recording)):
+        previous = networks.encode_frame(frame)
+        pose = networks.encode_pose(poses[t : t + 1])
+        p, memory = networks.prior(previous, pose, anchor, memory)
+        q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, pose, anchor, p)
+        memory = networks.remember(memory, q.mean)
+        frame = networks.paint(previous, pose, anchor, q.mean)
+        yield q, p, frame, recording.frames[t : t + 1]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lower bounds on log p(x_2..T | x_1, poses), in nats per frame."""
+
+    plain: float
+    """E_q[log p(x, z) - log q(z)]: the average over the particles, each on its own."""
+    weighted: float
+    """log of the particles' average weight (Burda et al. 2016, eq. 8, made sequential)."""
+    particles: int
+    variance: float
+
+
+@torch.inference_mode()
+def bounds(
+    predictor: Predictor, recording: Recording, variance: float, *, particles: int = PARTICLES, seed: int = 0
+) -> Bounds:
+    """Both bounds, with z drawn from the posterior and predictions fed back.
+
+    The weighted one is a filter's (Maddison et al. 2017, "Filtering variational objectives"): the average of the
+    weights at each instant estimates p(x_t | x_<t), and where the effective number of particles falls under a half they
+    are drawn anew by their weights. The product of the averages is unbiased for p(x), so its log is on average a bound.
+    """
+    plain, _ = filtered(predictor, recording, variance, particles, seed, resample=False)
+    _, weighted = filtered(predictor, recording, variance, particles, seed, resample=True)
+    return Bounds(plain, weighted, particles, variance)
+
+
+def filtered(
+    predictor: Predictor, recording: Recording, variance: float, particles: int, seed: int, *, resample: bool
+) -> tuple[float, float]:
+    """The particles' mean log weight (with the KL in closed form) and the log of their mean weight, nats per frame."""
+    device = next(predictor.parameters()).device
+    networks, generator = predictor.networks, seeded(seed, particles)
+    frames = as_pictures(recording.frames).to(device)
+    windows = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
+
+    def repeated(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(scale.expand(particles, -1, -1, -1) for scale in features)
+
+    anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
+    memory, _ = predictor.begin(networks.encode_frame(frames[:1]), windows[:1], anchor)
+    memory, anchor, frame = (
+        memory.expand(particles, -1, -1, -1),
+        repeated(anchor),
+        frames[:1].expand(particles, -1, -1, -1),
+    )
+    log_weights = torch.zeros(particles)
+    plain = weighted = 0.0
+    for t in range(1, len(recording)):
+        previous, pose = networks.encode_frame(frame), repeated(networks.encode_pose(windows[t : t + 1]))
+        current = repeated(networks.encode_frame(frames[t : t + 1]))
+        p, memory = networks.prior(previous, pose, anchor, memory)
+        q = networks.posterior(current, previous, pose, anchor, p)
+        z = q.sample(torch.randn(particles, *predictor.latent_shape, generator=generator).to(device))
+        frame, memory = networks.paint(previous, pose, anchor, z), networks.remember(memory, z)
+        mse = (frame - frames[t : t + 1]).square().flatten(1).mean(1)
+        distortion = distortion_nats(mse.double(), frame[0].numel(), variance)
+        plain -= float((distortion + kl_nats(q, p)).mean())
+        step = (log_density(p, z) - log_density(q, z)).double() - distortion
+        before, log_weights = torch.logsumexp(log_weights, 0), log_weights + step.cpu()
+        weighted += float(torch.logsumexp(log_weights, 0) - before)
+        share = torch.softmax(log_weights, 0)
+        if resample and float(1.0 / share.square().sum()) < particles / 2:
+            survivors = systematic(share, generator)
+            frame, memory = frame[survivors.to(device)], memory[survivors.to(device)]
+            log_weights = torch.zeros(particles, dtype=torch.float64)
+    count = len(recording) - 1
+    return plain / count, weighted / count
+
+
+def systematic(share: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers of the particles drawn anew: each survives as often as its share says, up to one (Kitagawa 1996)."""
+    places = (torch.arange(len(share)) + torch.rand((), generator=generator)) / len(share)
+    return torch.searchsorted(share.cumsum(0), places.double()).clamp_max(len(share) - 1)
+
+
+TRAVERSED, REACH, STOPS = 3, 2.5, 7
+
+
+@torch.inference_mode()
+def traversal(predictor: Predictor, recording: Recording) -> list[Pixels]:
+    """One pose, z moved along its strongest directions: for each direction `[STOPS, H, W, 3]`, strongest first.
+
+    Directions are principal components of the posterior's means over the recording, z goes from -REACH to REACH
+    standard deviations about their mean, and the strongest are those that change the picture most. All else, the true
+    frame before among it, stays as it is in the middle of the recording.
+    """
+    means = torch.stack([q.mean[0].flatten() for q, *_ in observed(predictor, recording)])
+    centre = means.mean(0)
+    _, sizes, components = torch.linalg.svd(means - centre, full_matrices=False)
+    deviations = sizes / max(1, len(means) - 1) ** 0.5
+    networks, device, t = predictor.networks, means.device, len(recording) // 2
+    frames = as_pictures(recording.frames[[0, t - 1]]).to(device)
+    anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
+    previous = networks.encode_frame(frames[1:])
+    pose = networks.encode_pose(pose_windows(recording.poses, np.array([t]), predictor.pose_window).to(device))
+
+    def painted(component: Tensor, deviation: Tensor) -> Tensor:
+        stops = torch.linspace(-REACH, REACH, STOPS, device=device)[:, None]
+        z = (centre + stops * deviation * component).unflatten(1, predictor.latent_shape)
+        before, limbs, known = (
+            tuple(scale.expand(STOPS, -1, -1, -1) for scale in part) for part in (previous, pose, anchor)
+        )
+        return networks.paint(before, limbs, known, z)
+
+    strips = [painted(*pair) for pair in zip(components[: 4 * TRAVERSED], deviations, strict=False)]
+    strips.sort(key=lambda strip: -float((strip[-1] - strip[0]).square().mean()))
+    return [as_pixels(strip) for strip in strips[:TRAVERSED]]

@@ -1,0 +1,130 @@
+"""The stationary prior against simulation and algebra; what the others may and may not see."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from posecast.model.elbo import Gaussian
+from posecast.model.priors import FixedPrior, LearnedPrior, RecurrentPrior, StationaryPrior
+
+SHAPE = (4, 1, 1)
+
+
+def features(seed: int = 0, rows: int = 2) -> tuple[tuple[torch.Tensor], ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple((torch.rand(rows, 8, 4, 8, generator=generator),) for _ in range(3))
+
+
+def stationary(memories: list[float], periods: list[float]) -> StationaryPrior:
+    prior = StationaryPrior((2 * len(memories), 1, 1))
+    with torch.no_grad():
+        # 1 / memory is 1 / MOST_MEMORY more than exp(-log_memory)
+        prior.log_memory.copy_(-torch.log(1.0 / torch.tensor(memories) - 1e-3))
+        prior.angle.copy_(2.0 * math.pi / torch.tensor(periods))
+    return prior
+
+
+class Twice(torch.nn.Module):
+    """A head that gives back what it sees, as mean and as log variance."""
+
+    def forward(self, joined: torch.Tensor) -> Gaussian:
+        return Gaussian(joined, joined)
+
+
+def step(prior: StationaryPrior, memory: torch.Tensor, noise: torch.Tensor | None) -> tuple[Gaussian, torch.Tensor]:
+    p, memory = prior((), (), (), memory)
+    return p, prior.remember(memory, p.mean if noise is None else p.sample(noise))
+
+
+def test_fixed_is_standard_normal_whatever_it_is_given() -> None:
+    p, memory = FixedPrior(SHAPE)(*features(), memory=torch.zeros(2, 0, 1, 1))
+    assert p.mean.shape == (2, *SHAPE)
+    assert not p.mean.any()
+    assert not p.log_variance.any()
+    assert not memory.numel()
+
+
+def test_learned_sees_each_of_its_conditions() -> None:
+    torch.manual_seed(0)
+    prior = LearnedPrior(Twice())
+    given, other = features(), features(seed=1)
+    none = torch.zeros(2, 0, 1, 1)
+    for place in range(3):
+        changed = (*given[:place], other[place], *given[place + 1 :])
+        assert not torch.equal(prior(*given, none)[0].mean, prior(*changed, none)[0].mean)
+
+
+def test_recurrent_remembers_frames_further_back_than_the_last() -> None:
+    torch.manual_seed(0)
+    prior = RecurrentPrior(8, SHAPE).eval()
+
+    def after(first: int) -> torch.Tensor:
+        memory = torch.zeros(2, *prior.memory_shape)
+        for seed in (first, 7, 8):
+            p, memory = prior(*features(seed), memory=memory)
+            memory = prior.remember(memory, p.mean)
+        return p.mean
+
+    assert not torch.equal(after(1), after(2))
+    torch.testing.assert_close(after(1), after(1))
+
+
+@torch.no_grad()
+def test_stationary_stays_standard_normal_and_forgets_at_its_pace() -> None:
+    """4,000 paths of 120 steps: variance 1 all along, autocorrelation exp(-lag / memory) cos(2 pi lag / period)."""
+    prior, generator = stationary([40.0, 15.0], [1e9, 20.0]), torch.Generator().manual_seed(0)
+    memory, path = torch.zeros(4000, *prior.memory_shape), []
+    for _ in range(120):
+        _, memory = step(prior, memory, torch.randn(4000, *SHAPE, generator=generator))
+        path.append(memory[:, :4, 0, 0])
+    z = torch.stack(path, 1)  # paths, steps, channels
+    torch.testing.assert_close(z.var(0), torch.ones(120, 4), atol=0.15, rtol=0)
+    for lag in (1, 7, 20):
+        found = (z[:, lag:] * z[:, :-lag]).mean((0, 1))
+        slow, swinging = math.exp(-lag / 40), math.exp(-lag / 15) * math.cos(2 * math.pi * lag / 20)
+        torch.testing.assert_close(found, torch.tensor([slow, slow, swinging, swinging]), atol=0.04, rtol=0)
+
+
+@torch.no_grad()
+def test_stationary_mean_turns_and_fades_to_nothing() -> None:
+    """Known z_1, and the prior's mean from then on: the exact power of a damped rotation, never an explosion."""
+    prior = stationary([10.0], [8.0])
+    memory = prior.remember(torch.zeros(1, *prior.memory_shape), torch.tensor([1.0, 0.0]).view(1, 2, 1, 1))
+    for t in range(1, 40):
+        p, memory = step(prior, memory, None)
+        expected = math.exp(-t / 10) * torch.tensor([math.cos(math.pi * t / 4), math.sin(math.pi * t / 4)])
+        torch.testing.assert_close(p.mean.flatten(), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(p.log_variance.exp().mean().item(), 1 - math.exp(-2 / 10), atol=1e-4, rtol=0)
+
+
+def test_stationary_knows_nothing_before_anything_was_seen() -> None:
+    prior = StationaryPrior(SHAPE)
+    p, _ = prior((), (), (), torch.zeros(3, *prior.memory_shape))
+    assert not p.mean.any()
+    torch.testing.assert_close(p.log_variance, torch.zeros(3, *SHAPE))
+
+
+def test_stationary_learns_the_pace_of_what_it_predicts() -> None:
+    """Transitions of a process of memory 30 and period 25, eight steps at a time: the pace comes out of them."""
+    truth, generator = stationary([30.0], [25.0]), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        memory = torch.zeros(512, *truth.memory_shape)
+        path = []
+        for _ in range(8):
+            _, memory = step(truth, memory, torch.randn(512, 2, 1, 1, generator=generator))
+            path.append(memory)
+    learned = stationary([8.0], [60.0])
+    optimizer = torch.optim.Adam(learned.parameters(), 0.05)
+    for _ in range(200):
+        loss = torch.zeros(())
+        for before, after in itertools.pairwise(path):
+            p, _ = learned((), (), (), before)
+            error = (after[:, :2] - p.mean).square() * torch.exp(-p.log_variance)
+            loss = loss + (error + p.log_variance).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert learned.memories().item() == pytest.approx(30.0, rel=0.2)
+    assert 2 * math.pi / learned.angle.item() == pytest.approx(25.0, rel=0.1)
