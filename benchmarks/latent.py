@@ -89,7 +89,8 @@ def to_be_scored(
 ) -> tuple[Sequence[Recording], Hidden | None]:
     """Fresh dances of the data set's look with their factors, or the validation recordings."""
     known = recorded_factors(data, "train", train)
-    if known is None or not (data / "synth.json").exists():
+    reader = fit_reader(train, known) if known else None
+    if reader is None or not (data / "synth.json").exists():
         return validation, None
     made = read_json(data / "synth.json", "what the dancer was drawn from")
     dances = [
@@ -97,7 +98,7 @@ def to_be_scored(
         for k in range(count)
     ]
     recorded = [{name: one.hidden[name] for name in one.hidden.names} for one in dances]
-    return [one.recording for one in dances], Hidden(fit_reader(train, known), recorded)
+    return [one.recording for one in dances], Hidden(reader, recorded)
 
 
 def paces(predictor: Predictor) -> list[dict[str, float]]:

@@ -78,6 +78,15 @@ def test_synth_draws_several_dancers_and_judges_by_one_more(tmp_path: Path, caps
     assert "--looks is 4" in capsys.readouterr().err
 
 
+def test_a_dancer_of_whom_nothing_is_hidden_is_scored_without_factors(run: Path, tmp_path: Path) -> None:
+    data, copy = tmp_path / "plain", tmp_path / "run"
+    shutil.copytree(run, copy)
+    assert main(["synth", str(data), "--frames", "12", "--size", "16x16", "--hidden", "0"]) == 0
+    assert main(["evaluate", str(copy), "--data", str(data), "--futures", "2"]) == 0
+    scores = json.loads((copy / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert scores["factors"] == []
+
+
 def test_check_accepts_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(data)]) == 0
     assert "No errors" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Hidden factors: read off frames of the dancer, and measured on processes whose pace is known."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ def factors_of(dances: list) -> list[dict[str, np.ndarray]]:
 def test_a_reader_reads_light_off_frames_it_has_never_seen() -> None:
     train, val = synthesise(3, 160)
     reader = fit_reader([one.recording for one in train], factors_of(train))
+    assert reader is not None
     read = reader.read(val.recording.frames, val.recording.poses)
     for name in ("brightness", "warmth"):
         error = read[:, reader.names.index(name)] - val.hidden[name]
@@ -33,6 +35,7 @@ def test_a_reader_reads_light_off_frames_it_has_never_seen() -> None:
 def test_a_frame_without_a_pose_is_not_read() -> None:
     train, val = synthesise(1, 60)
     reader = fit_reader([train[0].recording], factors_of(train))
+    assert reader is not None
     poses = val.recording.poses[:4].copy()
     poses[2] = 255
     read = reader.read(val.recording.frames[:4], poses)
@@ -60,6 +63,17 @@ def test_r_squared_is_one_for_the_truth_and_nothing_for_its_mean() -> None:
     gap = truth.copy()
     gap[3] = np.nan
     assert r_squared(gap, truth) == pytest.approx(1.0)
+    assert np.isnan(r_squared(truth, np.zeros(50)))  # there is no variance to tell a share of
+
+
+def test_what_does_not_move_or_is_not_seen_has_no_reader() -> None:
+    train, _ = synthesise(2, 12, hidden=0.0)
+    recordings = [one.recording for one in train]
+    assert fit_reader(recordings, factors_of(train)) is None
+    train, _ = synthesise(2, 12)
+    unseen = [dataclasses.replace(one.recording, poses=np.full_like(one.recording.poses, 255)) for one in train]
+    assert fit_reader(unseen, factors_of(train)) is None
+    assert np.isnan(deviation(np.full((2, 5), np.nan), 0.0))
 
 
 def test_recorded_factors_are_those_of_their_recordings(tmp_path: Path) -> None:

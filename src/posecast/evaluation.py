@@ -160,19 +160,25 @@ class Scores:
 
 
 def factor_json(one: FactorEvidence) -> dict[str, Any]:
-    """Figures, and the paths of the first recording: true, and the 5th, 50th and 95th percentile of the futures."""
+    """Figures, and the paths of the first recording: true, and the 5th, 50th and 95th percentile of the futures.
+
+    What could not be read is null.
+    """
     low, middle, high = np.percentile(one.futures, (5, 50, 95), axis=0)
     paths = {"recorded": one.recorded, "low": low, "middle": middle, "high": high, "one": one.futures[0]}
     return {
         "name": one.name,
-        "reader_r2": one.reader_r2,
-        "posterior_r2": one.posterior_r2,
-        "truth": dataclasses.asdict(one.truth),
-        "prior": dataclasses.asdict(one.prior),
-        "paths": {
-            name: [float(f"{v:.4g}") if np.isfinite(v) else None for v in values] for name, values in paths.items()
-        },
+        "reader_r2": known(one.reader_r2),
+        "posterior_r2": known(one.posterior_r2),
+        "truth": {name: known(value) for name, value in dataclasses.asdict(one.truth).items()},
+        "prior": {name: known(value) for name, value in dataclasses.asdict(one.prior).items()},
+        "paths": {name: [known(float(f"{value:.4g}")) for value in values] for name, values in paths.items()},
     }
+
+
+def known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if np.isfinite(value) else None
 
 
 def evaluate(

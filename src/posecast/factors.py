@@ -86,15 +86,23 @@ class FactorReader:
         return values
 
 
-def fit_reader(recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]]) -> FactorReader:
-    """A reader of the factors that all these recordings have. The last recording chooses widths and ridges."""
-    names = tuple(factors[0])
+def fit_reader(recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]]) -> FactorReader | None:
+    """A reader of the factors that move in these recordings; None where none does, or no pose shows the neck.
+
+    The last recording chooses widths and ridges.
+    """
+    names = tuple(name for name in factors[0] if any(np.ptp(own[name]) > 0 for own in factors))
+    if not names:
+        return None
     every = max(1, -(-sum(len(one) for one in recordings) // FIT_FRAMES))
     parts = []
     for recording, own in zip(recordings, factors, strict=True):
         seen, rooms, crops = features(recording.frames[::every], recording.poses[::every])
         parts.append((rooms, crops, np.stack([own[name][::every] for name in names], 1)[seen]))
-    if len(parts) == 1:
+    if sum(len(rooms) for rooms, *_ in parts) < 4:
+        return None
+    if len(parts) == 1 or len(parts[-1][0]) < 2 or sum(len(rooms) for rooms, *_ in parts[:-1]) < 2:
+        parts = [tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))]
         half = len(parts[0][0]) // 2
         parts = [tuple(a[:half] for a in parts[0]), tuple(a[half:] for a in parts[0])]
     rooms, crops, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -157,15 +165,21 @@ def features(frames: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def r_squared(read: np.ndarray, truth: np.ndarray) -> float:
-    """The share of the truth's variance that is read off rightly; NaN is left out, less than 0 is possible."""
+    """The share of the truth's variance that is read off rightly; NaN is left out, less than 0 is possible.
+
+    NaN where the truth does not move, or nothing was read.
+    """
     known = np.isfinite(read) & np.isfinite(truth)
+    if not known.any() or not np.ptp(truth[known]):
+        return float("nan")
     error = np.square(read[known] - truth[known]).mean()
     return float(1.0 - error / np.square(truth[known] - truth[known].mean()).mean())
 
 
 def deviation(paths: np.ndarray, mean: float) -> float:
     """Root mean square about a known mean, over paths `[N, T]`: short paths' own means would hide slow motion."""
-    return float(np.sqrt(np.nanmean(np.square(paths - mean))))
+    known = paths[np.isfinite(paths)]
+    return float(np.sqrt(np.square(known - mean).mean())) if known.size else float("nan")
 
 
 def time_constant(paths: np.ndarray, mean: float) -> float:

@@ -85,10 +85,11 @@ def hidden_factors(data: Path, split: str, recordings: Sequence[Recording], size
         return None
     try:
         training = load_recordings(data, "train", size)
+        known = recorded_factors(data, "train", training)
     except InputError:  # scoring needs the split alone
         return None
-    known = recorded_factors(data, "train", training)
-    return Hidden(fit_reader(training, known), recorded) if known else None
+    reader = fit_reader(training, known) if known else None
+    return Hidden(reader, recorded) if reader else None
 
 
 def write_samples(folder: Path, split: str, predictor: Predictor, recording: Recording) -> None:

@@ -38,7 +38,7 @@ def standard_normal_like(q: Gaussian) -> Gaussian:
 def corrected(p: Gaussian, seen: Gaussian) -> Gaussian:
     """A prior corrected by what was seen: the product of two Gaussians, each weighed by its precision.
 
-    The posterior of a Ladder VAE (Soenderby et al. 2016, eq. 17 and 18); where the prior is the last state carried
+    The posterior of a Ladder VAE (Soenderby et al. 2016); where the prior is the last state carried
     forward, a Kalman filter's update. It is never less certain than the prior.
     """
     p_log, seen_log = p.log_variance, seen.log_variance
