@@ -121,8 +121,10 @@ def table(names: Sequence[str], out: Path) -> str:
         "truth within 50 %, 90 % of the futures' spread | with the likelihood | bound plain, weighted | updates"
     )
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
-    factors = ["| variant | factor | R² read | R² posterior | deviation prior / truth | time constant prior / truth |"]
-    factors.append("|---|---|---|---|---|---|")
+    factors = [
+        "| variant | factor | R² read | R² posterior | deviation prior / truth | futures apart / truth | time constant prior / truth |"
+    ]
+    factors.append("|---|---|---|---|---|---|---|")
     for name in names:
         path = out / name / "latent.json"
         if path.exists():
@@ -162,6 +164,7 @@ def factor_row(name: str, one: dict[str, Any]) -> str:
         f"{one['reader_r2']:.2f}",
         f"{one['posterior_r2']:.2f}",
         f"{prior['deviation']:.4f} / {truth['deviation']:.4f} = {prior['deviation'] / truth['deviation']:.2f}",
+        f"{one['apart'] / truth['deviation']:.2f}",
         f"{prior['time_constant']:.0f} / {truth['time_constant']:.0f} = "
         f"{prior['time_constant'] / truth['time_constant']:.2f}",
     )

@@ -8,7 +8,7 @@ import pytest
 
 from posecast.data.dancer import LIGHT_DEVIATION, hidden_arrays, synthesise
 from posecast.errors import InputError
-from posecast.factors import deviation, fit_reader, r_squared, recorded_factors, time_constant
+from posecast.factors import apart, deviation, fit_reader, r_squared, recorded_factors, time_constant
 
 from .conftest import moving_square
 
@@ -74,6 +74,16 @@ def test_what_does_not_move_or_is_not_seen_has_no_reader() -> None:
     unseen = [dataclasses.replace(one.recording, poses=np.full_like(one.recording.poses, 255)) for one in train]
     assert fit_reader(unseen, factors_of(train)) is None
     assert np.isnan(deviation(np.full((2, 5), np.nan), 0.0))
+
+
+def test_futures_lie_apart_by_what_differs_between_them_only() -> None:
+    rng = np.random.default_rng(0)
+    common, own = 5.0 * rng.normal(size=400), 0.3 * rng.normal(size=(20, 400))
+    paths = common + own
+    paths[:, 7] = np.nan
+    assert apart(paths) == pytest.approx(0.3, rel=0.05)
+    assert apart(np.repeat(common[None], 4, axis=0)) == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(apart(paths[:1]))
 
 
 def test_recorded_factors_are_those_of_their_recordings(tmp_path: Path) -> None:

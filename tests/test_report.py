@@ -80,6 +80,7 @@ def latent_scores(num_frames: int = 40) -> dict[str, Any]:
         "name": "warmth",
         "reader_r2": 0.981,
         "posterior_r2": 0.874,
+        "apart": 0.0123,
         "truth": motion,
         "prior": {"deviation": 0.0197, "time_constant": 64.2},
         "paths": dict.fromkeys(("recorded", "low", "middle", "high", "one"), path),
@@ -288,7 +289,7 @@ def test_the_latent_is_shown_with_its_evidence(tmp_path: Path) -> None:
         "16 part",
     ):
         assert shown in page.text, shown
-    for shown in ("warmth", "0.98", "0.87", "0.0213", "0.0197", "88", "64"):
+    for shown in ("warmth", "0.98", "0.87", "0.0213", "0.0197", "0.0123", "88", "64"):
         assert shown in page.text, shown
     assert page.tags.count("svg") == 8 + 3  # best-of-n, calibration, one factor
     assert page.tags.count("img") == 2

@@ -170,6 +170,7 @@ def factor_json(one: FactorEvidence) -> dict[str, Any]:
         "name": one.name,
         "reader_r2": known(one.reader_r2),
         "posterior_r2": known(one.posterior_r2),
+        "apart": known(one.apart),
         "truth": {name: known(value) for name, value in dataclasses.asdict(one.truth).items()},
         "prior": {name: known(value) for name, value in dataclasses.asdict(one.prior).items()},
         "paths": {name: [known(float(f"{value:.4g}")) for value in values] for name, values in paths.items()},

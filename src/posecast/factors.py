@@ -218,7 +218,10 @@ class FactorEvidence:
     """Read off frames painted with z from the posterior."""
     truth: Motion
     prior: Motion
-    """Read off futures, z from the prior."""
+    """Read off futures, z from the prior. What the poses do to a reading moves all futures alike, and counts here."""
+    apart: float
+    """How far futures lie from each other: their standard deviation at an instant, root mean square over instants. Only
+    z moves this; futures that have forgotten their first frame are as far apart as the truth deviates."""
     recorded: np.ndarray = field(repr=False)
     """The first recording's true path, frames 2 and on: `[T-1]`."""
     futures: np.ndarray = field(repr=False)
@@ -249,11 +252,18 @@ def factor_evidence(
                 r_squared(np.concatenate([one[:, number] for one in posterior]), np.concatenate(paths)),
                 averaged(truth_motions),
                 averaged(prior_motions),
+                float(np.sqrt(np.mean([apart(one[:, :, number]) ** 2 for one in futures]))),
                 paths[0],
                 futures[0][:, :, number],
             )
         )
     return found
+
+
+def apart(paths: np.ndarray) -> float:
+    """Standard deviation between paths `[N, T]` at an instant, root mean square over instants; NaN of one path."""
+    known = paths[:, np.isfinite(paths).all(0)]
+    return float(np.sqrt(known.var(0, ddof=1).mean())) if known.size and len(known) > 1 else float("nan")
 
 
 def motion(paths: np.ndarray, mean: float) -> Motion:

@@ -40,7 +40,7 @@ def latent_section(run: Run) -> str:
         parts += [f'<p class="quiet">{note}</p>', *(page.picture(path) for path in run.traversals)]
     if run.futures:
         note = (
-            "Futures of one photo, sampled from the prior; below, where they differ (white: a deviation of 32 of 255)."
+            "Futures of one photo, sampled from the prior; below, where they differ (white: a deviation of 8 of 255)."
         )
         parts += [f'<p class="quiet">{note}</p>', *(page.picture(path) for path in run.futures)]
     return "".join(parts)
@@ -84,6 +84,7 @@ def _factors(run: Run) -> str:
             [text(one["name"])]
             + [shown(number(one[key])) for key in ("reader_r2", "posterior_r2")]
             + [f"{shown(number(part['deviation']), 4)}" for part in (truth, prior)]
+            + [shown(number(one.get("apart")), 4)]
             + [f"{shown(number(part['time_constant']), 0)}" for part in (truth, prior)]
         )
         recorded, middle, low, high, single = (
@@ -102,12 +103,14 @@ def _factors(run: Run) -> str:
         "R², z from posterior",
         "deviation: truth",
         "prior",
+        "futures apart",
         "frames to 1/e: truth",
         "prior",
     )
     note = (
         "Factors are read off frames by a regression fitted to the training frames; no frame can be read better than "
-        "the true ones. Deviation and time constant: of readings, about the training mean."
+        "the true ones. Deviation and time constant: of readings, about the training mean; poses move readings a little, too. Apart: "
+        "the deviation between futures at an instant, which only z moves."
     )
     names = {"recorded": COLOURS[0], "futures: median, and 5 to 95 %": COLOURS[1], "one future": COLOURS[2]}
     return page.table(heads, rows) + f'<p class="quiet">{note}</p>' + page.legend(names) + "".join(plots)

@@ -259,14 +259,17 @@ def side_by_side(columns: Mapping[str, np.ndarray], frame_number: int, scale: in
     return _grid([list(columns.values())], tops=list(columns), lefts=[str(frame_number)], scale=scale)
 
 
-def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], *, every: int = 1, scale: int = 2) -> np.ndarray:
+def contact_sheet(
+    rows: Mapping[str, Sequence[np.ndarray]], *, every: int = 1, scale: int = 2, tops: Sequence[str] | None = None
+) -> np.ndarray:
     """A strip for the eye: each row a named sequence of frames, every `every`-th of them, numbers above.
 
-    Frames are uint8 `[H, W, 3]` of one size, counted from 1. A shorter row ends in empty places.
+    Frames are uint8 `[H, W, 3]` of one size, counted from 1 unless `tops` names the columns. A shorter row ends in empty
+    places.
     """
     shown = range(0, max(len(frames) for frames in rows.values()), every)
     cells = [[frames[k] for k in shown if k < len(frames)] for frames in rows.values()]
-    return _grid(cells, tops=[str(1 + k) for k in shown], lefts=list(rows), scale=scale)
+    return _grid(cells, tops=list(tops or [str(1 + k) for k in shown]), lefts=list(rows), scale=scale)
 
 
 def rollout_strip(truth: np.ndarray, poses: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -21,11 +21,11 @@ from posecast.factors import fit_reader, recorded_factors
 from posecast.files import write_json
 from posecast.media import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
 from posecast.model.predictor import Predictor
-from posecast.observing import traversal
+from posecast.observing import REACH, STOPS, traversal
 from posecast.rollout import predict
 
 SHOWN_FUTURES, SHOWN_INSTANTS = 4, 8
-SPREAD_WHITE = 32.0
+SPREAD_WHITE = 8.0
 """Of 255: the standard deviation that is shown white."""
 SIDE_BY_SIDE_FRAMES = 630
 """The moving side-by-side shows at most this many frames: it is embedded in a page."""
@@ -109,14 +109,16 @@ def write_latent_samples(folder: Path, split: str, predictor: Predictor, recordi
     strips = traversal(predictor, recording)
     rows = {f"z {number}": list(strip) for number, strip in enumerate(strips, start=1)}
     scale = display_scale(recording.frames)
-    write_png(folder / f"{split}-traversal.png", contact_sheet(rows, scale=scale))
+    stops = [f"{stop:+.1f}" for stop in np.linspace(-REACH, REACH, STOPS)]
+    write_png(folder / f"{split}-traversal.png", contact_sheet(rows, scale=scale, tops=stops))
     instants = set(np.linspace(1, len(recording) - 1, SHOWN_INSTANTS).round().astype(int).tolist())
     stream = predict(predictor, recording.frames[0], recording.poses, seed=seed, futures=SHOWN_FUTURES)
     shown = {number: frames for number, frames in enumerate(stream) if number in instants}
     rows = {"truth": [recording.frames[number] for number in shown]}
     rows |= {f"future {n + 1}": [frames[n] for frames in shown.values()] for n in range(SHOWN_FUTURES)}
     rows["spread"] = [spread_picture(frames) for frames in shown.values()]
-    write_png(folder / f"{split}-futures.png", contact_sheet(rows, scale=scale))
+    numbers = [str(1 + number) for number in shown]
+    write_png(folder / f"{split}-futures.png", contact_sheet(rows, scale=scale, tops=numbers))
 
 
 def spread_picture(futures: np.ndarray) -> np.ndarray:

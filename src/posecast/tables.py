@@ -69,6 +69,7 @@ def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
     table = Table(title="hidden factors, read off frames")
     for column in ("factor", "R², true frames", "R², z from posterior", "deviation: truth", "futures"):
         table.add_column(column, justify="left" if column == "factor" else "right")
+    table.add_column("apart", justify="right")
     table.add_column("frames to 1/e: truth", justify="right")
     table.add_column("futures", justify="right")
     for one in factors:
@@ -78,6 +79,7 @@ def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
             f"{one.posterior_r2:.2f}",
             f"{one.truth.deviation:.4f}",
             f"{one.prior.deviation:.4f}",
+            f"{one.apart:.4f}",
             f"{one.truth.time_constant:.0f}",
             f"{one.prior.time_constant:.0f}",
         )
