@@ -122,9 +122,10 @@ def table(names: Sequence[str], out: Path) -> str:
     )
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
     factors = [
-        "| variant | factor | R² read | R² posterior | deviation prior / truth | futures apart / truth | time constant prior / truth |"
+        "| variant | factor | R² read | R² posterior | deviation prior / truth | futures apart / truth | "
+        "time constant prior / truth |",
+        "|---|---|---|---|---|---|---|",
     ]
-    factors.append("|---|---|---|---|---|---|---|")
     for name in names:
         path = out / name / "latent.json"
         if path.exists():

@@ -109,8 +109,8 @@ def _factors(run: Run) -> str:
     )
     note = (
         "Factors are read off frames by a regression fitted to the training frames; no frame can be read better than "
-        "the true ones. Deviation and time constant: of readings, about the training mean; poses move readings a little, too. Apart: "
-        "the deviation between futures at an instant, which only z moves."
+        "the true ones. Deviation and time constant: of readings, about the training mean; poses move readings, too. "
+        "Apart: the deviation between futures at an instant, which only z moves."
     )
     names = {"recorded": COLOURS[0], "futures: median, and 5 to 95 %": COLOURS[1], "one future": COLOURS[2]}
     return page.table(heads, rows) + f'<p class="quiet">{note}</p>' + page.legend(names) + "".join(plots)

@@ -264,8 +264,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """A strip for the eye: each row a named sequence of frames, every `every`-th of them, numbers above.
 
-    Frames are uint8 `[H, W, 3]` of one size, counted from 1 unless `tops` names the columns. A shorter row ends in empty
-    places.
+    Frames are uint8 `[H, W, 3]` of one size, counted from 1 unless `tops` names the columns. A shorter row ends in
+    empty places.
     """
     shown = range(0, max(len(frames) for frames in rows.values()), every)
     cells = [[frames[k] for k in shown if k < len(frames)] for frames in rows.values()]
