@@ -13,7 +13,7 @@ from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
 from posecast.metrics import psnr_db
 from posecast.model.predictor import Predictor
-from posecast.rollout import future_generators, predict, rollout
+from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
 from posecast.settings import build_config
 from posecast.training import train
 
@@ -49,6 +49,29 @@ def test_a_future_does_not_depend_on_the_futures_beside_it(predictor: Predictor)
     for number, frame in enumerate(alone, start=1):
         difference = frame[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255 - together[number, 2]
         assert np.abs(difference).max() <= 1.0
+
+
+def test_a_sequence_does_not_depend_on_the_sequences_beside_it(predictor: Predictor) -> None:
+    """Of unequal lengths, each with its own noise and its own anchor."""
+    recordings = [moving_square(length, seed=length) for length in (30, 12, 75)]
+    given = [Given(one.frames[0], one.poses) for one in recordings]
+    together = np.stack(list(predict_together(predictor, given, seed=5, first_sequence=4)), 1)
+    assert together.shape == (3, 75, 16, 16, 3)
+    for number, one in enumerate(recordings):
+        alone = np.stack(list(predict(predictor, one.frames[0], one.poses, seed=5, sequence=4 + number)))[:, 0]
+        assert np.abs(together[number, : len(one)].astype(int) - alone).max() <= 1
+
+
+def test_futures_of_several_sequences_are_rows_sequence_by_sequence(predictor: Predictor) -> None:
+    recordings = [moving_square(8, seed=seed) for seed in (1, 2)]
+    given = [Given(one.frames[0], one.poses, (one.frames[5], one.poses[5])) for one in recordings]
+    generators = [one for number in range(2) for one in future_generators(5, number, range(3))]
+    together = torch.stack(list(rollout_together(predictor, given, generators=generators)), 1)
+    assert together.shape == (6, 7, 3, 16, 16)
+    for number, one in enumerate(given):
+        own = future_generators(5, number, range(3))
+        alone = rollout(predictor, one.first_frame, one.poses, generators=own, anchor=one.anchor)
+        torch.testing.assert_close(together[3 * number :][:3], torch.stack(list(alone), 1), atol=2e-3, rtol=0)
 
 
 def test_the_given_frame_comes_first_and_every_pose_gets_a_frame(predictor: Predictor, square: Recording) -> None:

@@ -7,6 +7,7 @@ Sees nothing of any target. Next: `evaluation.py`, which judges the frames.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.errors import InputError
-from posecast.model.predictor import Predictor, at, seeded
+from posecast.model.predictor import Predictor, by_instant, seeded, time_major
 
 Latent = Literal["sample", "mean"]
 POSES_AHEAD = 64
@@ -28,7 +29,17 @@ def future_generators(seed: int, sequence: int, futures: Sequence[int]) -> list[
     return [seeded(seed, sequence, future) for future in futures]
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Given:
+    """All that a rollout knows of one sequence."""
+
+    first_frame: UInt8[np.ndarray, "_ _ 3"]
+    poses: UInt8[np.ndarray, "T H W 3"]
+    """`poses[0]` is the first frame's own."""
+    anchor: tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]] | None = None
+    """A real frame and its pose map; the first frame unless given."""
+
+
 def rollout(
     predictor: Predictor,
     first_frame: UInt8[np.ndarray, "H W 3"],
@@ -39,35 +50,58 @@ def rollout(
 ) -> Iterator[Float[Tensor, "N 3 H W"]]:
     """Imagine frames 2..T: one batch of N futures an instant, floats that are never rounded in between.
 
-    `poses[0]` is the first frame's own. One generator a future; without generators z is the prior's mean and
-    N is 1. The anchor, a frame and its pose map, is the first frame unless given.
+    One generator a future; without generators z is the prior's mean and N is 1.
+    """
+    return rollout_together(predictor, [Given(first_frame, poses, anchor)], generators=generators)
+
+
+@torch.inference_mode()
+def rollout_together(
+    predictor: Predictor, given: Sequence[Given], *, generators: Sequence[torch.Generator] | None = None
+) -> Iterator[Float[Tensor, "S*N 3 H W"]]:
+    """Imagine frames 2..T of S sequences in one batch: N futures of the first, then of the second, ...
+
+    One generator a row. T is the longest sequence's; a shorter one stays at its last pose, and its further frames
+    mean nothing. Rows do not depend on each other, but for the rounding of sums in batches of another size.
     """
     device = next(predictor.parameters()).device
-    networks = predictor.networks
-    anchor_frame, anchor_pose = anchor or (first_frame, poses[0])
-    num_futures = len(generators) if generators else 1
-    anchored = networks.encode_anchor(
-        as_pictures(anchor_frame[None]).to(device), as_pictures(np.asarray(anchor_pose)[None]).to(device)
+    networks, sequences = predictor.networks, len(given)
+    futures = len(generators) // sequences if generators else 1
+    anchors = [one.anchor or (one.first_frame, one.poses[0]) for one in given]
+    anchor_frames, anchor_poses = (
+        np.stack([np.asarray(part) for part in parts]) for parts in zip(*anchors, strict=True)
     )
-    anchored = repeat(anchored, num_futures)
-    frame = as_pictures(first_frame[None]).to(device).expand(num_futures, -1, -1, -1)
-    frame = frame.contiguous(memory_format=torch.channels_last)
-    window = pose_windows(poses, np.zeros(1, int), predictor.pose_window).to(device)
-    memory, _ = predictor.begin(networks.encode_frame(frame[:1]), window, at(anchored, slice(0, 1)))
-    memory = memory.expand(num_futures, -1, -1, -1)
-    for start in range(1, len(poses), POSES_AHEAD):
-        instants = np.arange(start, min(start + POSES_AHEAD, len(poses)))
-        encoded = networks.encode_pose(pose_windows(poses, instants, predictor.pose_window).to(device))
-        for step in range(len(instants)):
+    anchored = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
+    first = as_pictures(np.stack([one.first_frame for one in given])).to(device)
+    own_pose = windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
+    memory, _ = predictor.begin(networks.encode_frame(first), own_pose, anchored)
+    anchored, (frame, memory) = repeat(anchored, futures), repeat((first, memory), futures)
+    length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
+    for start in range(1, length, ahead):
+        instants = np.arange(start, min(start + ahead, length))
+        encoded = networks.encode_pose(windows_at(given, instants, predictor.pose_window).to(device))
+        for pose in by_instant(encoded, sequences):
             noise = draw(generators, predictor.latent_shape, device)
-            pose = repeat(at(encoded, slice(step, step + 1)), num_futures)
-            frame, memory = predictor.imagine_step(networks.encode_frame(frame), pose, anchored, memory, noise)
+            previous = networks.encode_frame(frame)
+            frame, memory = predictor.imagine_step(previous, repeat(pose, futures), anchored, memory, noise)
             yield frame
 
 
+def windows_at(given: Sequence[Given], instants: np.ndarray, pose_window: int) -> Float[Tensor, "N P H W"]:
+    """The pose windows of every sequence at the first instant, then at the second, ..."""
+    if len(given) == 1:
+        return pose_windows(given[0].poses, instants, pose_window)
+    return time_major(torch.stack([pose_windows(one.poses, instants, pose_window) for one in given]))
+
+
 def repeat(features: tuple[Tensor, ...], times: int) -> tuple[Tensor, ...]:
-    """One row of features for each future."""
-    return tuple(scale.expand(times, -1, -1, -1) for scale in features)
+    """Every row once for each future; a single row, and one future, without a copy."""
+    if times == 1 or not features:  # the course's networks have no anchor
+        return features
+    if len(features[0]) == 1:
+        return tuple(scale.expand(times, -1, -1, -1) for scale in features)
+    copies = (scale.repeat_interleave(times, 0) for scale in features)
+    return tuple(copy.contiguous(memory_format=torch.channels_last) for copy in copies)
 
 
 def draw(generators: Sequence[torch.Generator] | None, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
@@ -91,15 +125,36 @@ def predict(
 
     Raises InputError if sizes do not fit, and if a frame is not finite.
     """
-    if first_frame.shape != poses.shape[1:]:
-        raise InputError(
-            f"The first frame is {first_frame.shape[0]}x{first_frame.shape[1]} but the pose maps are "
-            f"{poses.shape[1]}x{poses.shape[2]}; both must have the size the model was trained at."
-        )
     sampled = latent == "sample"
     generators = future_generators(seed, sequence, range(futures)) if sampled else None
-    yield np.repeat(first_frame[None], futures if sampled else 1, axis=0)
-    for number, frame in enumerate(rollout(predictor, first_frame, poses, generators=generators), start=2):
+    return _as_seen(predictor, [Given(first_frame, poses)], generators)
+
+
+def predict_together(
+    predictor: Predictor, given: Sequence[Given], *, latent: Latent = "sample", seed: int = 0, first_sequence: int = 0
+) -> Iterator[UInt8[np.ndarray, "S H W 3"]]:
+    """One future of each of S sequences, in one batch, as pixels: as many items as the longest has poses.
+
+    Raises InputError as `predict` does. What comes of a sequence after its last pose means nothing.
+    """
+    numbers = range(first_sequence, first_sequence + len(given))
+    generators = [seeded(seed, number, 0) for number in numbers] if latent == "sample" else None
+    return _as_seen(predictor, given, generators)
+
+
+def _as_seen(
+    predictor: Predictor, given: Sequence[Given], generators: Sequence[torch.Generator] | None
+) -> Iterator[UInt8[np.ndarray, "N H W 3"]]:
+    """The rollout as pixels, the first frames before it."""
+    for one in given:
+        if one.first_frame.shape != one.poses.shape[1:]:
+            raise InputError(
+                f"The first frame is {one.first_frame.shape[0]}x{one.first_frame.shape[1]} but the pose maps are "
+                f"{one.poses.shape[1]}x{one.poses.shape[2]}; both must have the size the model was trained at."
+            )
+    futures = len(generators) // len(given) if generators else 1
+    yield np.repeat(np.stack([one.first_frame for one in given]), futures, axis=0)
+    for number, frame in enumerate(rollout_together(predictor, given, generators=generators), start=2):
         if not torch.isfinite(frame).all():
             raise InputError(f"Frame {number} of the rollout is not finite; this model cannot be used.")
         yield as_pixels(frame)

@@ -7,7 +7,8 @@ Next: `grading.py`, which scores a submission where the truth is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,17 @@ import numpy as np
 from posecast.checkpoint import load_run
 from posecast.config import parse_size
 from posecast.data.course import list_split, read_test_sequences, some
+from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError
 from posecast.files import claim_folder, replacing
 from posecast.media import contact_sheet, display_scale, open_writer, write_png
-from posecast.rollout import Latent, predict
+from posecast.model.predictor import Predictor
+from posecast.rollout import Given, Latent, predict_together
 
 CSV = "submission.csv"
 FPS = 20.0
+TOGETHER = 8
+"""Sequences rolled out in one batch: enough to fill the cores."""
 COURSE_SEQUENCES, COURSE_POSES, COURSE_SIZE = 5, 630, (32, 64)
 
 
@@ -56,24 +61,40 @@ def submit(
     names = [f"pred_seq{number}" for number in range(len(sequences))]
     ours = [f"{name}.{ending}" for name in names for ending in ("gif", "png")]
     claim_folder(out, marker=CSV, ours=(CSV, *ours), force=force)
-    total = sum(len(sequence.poses) for sequence in sequences)
-    row = 0
     with replacing(out / CSV) as temporary, temporary.open("w", encoding="ascii", newline="\n") as csv:
         csv.write("id," + ",".join(map(str, range(3 * size[0] * size[1]))) + "\n")
-        for number, sequence in enumerate(sequences):
-            frames = predict(predictor, sequence.first_frame, sequence.poses, latent=latent, seed=seed, sequence=number)
-            painted: list[np.ndarray] = []
-            with open_writer(out / f"{names[number]}.gif", fps=FPS) as gif:
-                for (frame,) in frames:
+        painted = painted_sequences(predictor, sequences, latent=latent, seed=seed, progress=progress)
+        rows = itertools.count()
+        for name, sequence, frames in zip(names, sequences, painted, strict=True):
+            with open_writer(out / f"{name}.gif", fps=FPS) as gif:
+                for frame in frames:
                     gif.write(frame)
-                    painted += [frame] * strips
-                    csv.write(csv_row(row, frame))
-                    row += 1
-                    if progress:
-                        progress(row, total)
+                    csv.write(csv_row(next(rows), frame))
             if strips:
-                write_png(out / f"{names[number]}.png", strip(sequence.poses, painted))
-    return row
+                write_png(out / f"{name}.png", strip(sequence.poses, frames))
+    return next(rows)
+
+
+def painted_sequences(
+    predictor: Predictor,
+    sequences: Sequence[PoseSequence],
+    *,
+    latent: Latent,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[list[np.ndarray]]:
+    """The frames of each sequence in turn, uint8 `[H, W, 3]`; so many sequences are rolled out together."""
+    lengths = [len(sequence.poses) for sequence in sequences]
+    for first in range(0, len(sequences), TOGETHER):
+        group = sequences[first : first + TOGETHER]
+        given = [Given(sequence.first_frame, sequence.poses) for sequence in group]
+        painted: list[list[np.ndarray]] = [[] for _ in group]
+        for frames in predict_together(predictor, given, latent=latent, seed=seed, first_sequence=first):
+            for own, frame, sequence in zip(painted, frames, group, strict=True):
+                own += [frame] * (len(own) < len(sequence.poses))  # a short sequence is over before a long one
+            if progress:
+                progress(sum(lengths[:first]) + sum(map(len, painted)), sum(lengths))
+        yield from painted
 
 
 def differences_from_course(data: Path, size: tuple[int, int]) -> list[str]:
