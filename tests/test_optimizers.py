@@ -1,12 +1,13 @@
 """Muon: steps are orthogonal, sized like Adam's; which parameters it takes; saved and loaded whole."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
-from posecast.config import Config
+from posecast.config import Config, Training
 from posecast.model.predictor import Predictor
 from posecast.optimizers import Muon, as_kernel, as_matrix, build_optimizers, is_large_kernel, orthogonalised
 
@@ -44,6 +45,22 @@ def test_a_step_has_the_size_of_adams() -> None:
     optimizer.step()
     size = float(kernel.detach().square().mean().sqrt())
     assert 0.1e-2 < size < 0.3e-2  # Adam's updates are about 0.2 to 0.4 of the learning rate
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_gradients_of_any_size_move_weights_alike(optimizer: Literal["adamw", "muon"]) -> None:
+    """What only the KL teaches has gradients of 1e-9 and less, in units of squared error."""
+    training = Training(optimizer=optimizer, learning_rate=1e-2)
+    moved = []
+    for size in (1e-2, 1e-10):
+        module = nn.Conv2d(32, 32, 3)
+        for parameter in module.parameters():
+            nn.init.zeros_(parameter)
+            parameter.grad = size * torch.ones_like(parameter)
+        for one in build_optimizers(module, training):
+            one.step()
+        moved.append([parameter.detach() for parameter in module.parameters()])
+    torch.testing.assert_close(*moved, rtol=0.05, atol=0)
 
 
 def test_kernels_of_one_shape_do_not_mix() -> None:

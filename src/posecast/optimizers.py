@@ -17,6 +17,9 @@ from posecast.config import Training
 
 SMALLEST_SIDE = 16
 """A matrix with a shorter side has too few directions to be worth balancing; Adam takes it."""
+EPSILON = 1e-12
+"""Added to what AdamW and Muon divide gradients by. The loss is in units of squared error, where a prior, which only
+the KL teaches, has gradients of 1e-8 and less: torch's 1e-8 would hold it still. Adam, the course's, keeps torch's."""
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration; steepest at 0, so that five rounds suffice (Jordan et al. 2024)."""
@@ -25,15 +28,15 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def build_optimizers(module: nn.Module, training: Training) -> list[torch.optim.Optimizer]:
     """What trains all parameters: Adam or AdamW alone, or Muon for large kernels and AdamW for the rest."""
     parameters = list(module.parameters())
-    adam = {"lr": training.learning_rate, "betas": (training.beta1, training.beta2), "fused": True}
+    adam: dict[str, Any] = {"lr": training.learning_rate, "betas": (training.beta1, training.beta2), "fused": True}
     if training.optimizer == "adam":
         return [torch.optim.Adam(parameters, **adam)]
     if training.optimizer == "adamw":
-        return [torch.optim.AdamW(parameters, **adam, weight_decay=training.weight_decay)]
+        return [torch.optim.AdamW(parameters, **adam, eps=EPSILON, weight_decay=training.weight_decay)]
     kernels = [one for one in parameters if is_large_kernel(one)]
     chosen = {id(one) for one in kernels}
     rest = [one for one in parameters if id(one) not in chosen]
-    adamw = torch.optim.AdamW(rest, **adam, weight_decay=training.weight_decay)
+    adamw = torch.optim.AdamW(rest, **adam, eps=EPSILON, weight_decay=training.weight_decay)
     if not kernels:  # networks of toy width
         return [adamw]
     return [Muon(kernels, lr=training.learning_rate, weight_decay=training.weight_decay), adamw]
@@ -109,7 +112,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.to(torch.bfloat16)
     x = x.mT if tall else x
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(EPSILON)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.mT

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecast.model.elbo import Gaussian
-from posecast.model.priors import FixedPrior, LearnedPrior, RecurrentPrior, StationaryPrior
+from posecast.model.priors import MEMORY_PACE, FixedPrior, LearnedPrior, RecurrentPrior, StationaryPrior
 
 SHAPE = (4, 1, 1)
 
@@ -21,7 +21,8 @@ def stationary(memories: list[float], periods: list[float]) -> StationaryPrior:
     prior = StationaryPrior((2 * len(memories), 1, 1))
     with torch.no_grad():
         # 1 / memory is 1 / MOST_MEMORY more than exp(-log_memory)
-        prior.log_memory.copy_(-torch.log(1.0 / torch.tensor(memories) - 1e-3))
+        log_memory = -torch.log(1.0 / torch.tensor(memories) - 1e-3)
+        prior.log_memory_moved.copy_((log_memory - prior.first_log_memory) / MEMORY_PACE)
         prior.angle.copy_(2.0 * math.pi / torch.tensor(periods))
     return prior
 
@@ -116,7 +117,7 @@ def test_stationary_learns_the_pace_of_what_it_predicts() -> None:
             _, memory = step(truth, memory, torch.randn(512, 2, 1, 1, generator=generator))
             path.append(memory)
     learned = stationary([8.0], [60.0])
-    optimizer = torch.optim.Adam(learned.parameters(), 0.05)
+    optimizer = torch.optim.Adam(learned.parameters(), 0.005)
     for _ in range(200):
         loss = torch.zeros(())
         for before, after in itertools.pairwise(path):

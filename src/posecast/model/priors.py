@@ -20,9 +20,11 @@ Features = tuple[Tensor, ...]
 Latent = Float[Tensor, "N Z h w"]
 Memory = Float[Tensor, "N M _ _"]
 
-SHORTEST_MEMORY, LONGEST_MEMORY, MOST_MEMORY = 2.0, 200.0, 1000.0
-"""In frames: of the first and the last pair of a new stationary prior; and what no pair can exceed."""
-SHORTEST_PERIOD, LONGEST_PERIOD = 8.0, 64.0
+SHORTEST_MEMORY, LONGEST_MEMORY, MOST_MEMORY = 20.0, 200.0, 1000.0
+"""In frames: of the first and the last pair of a new stationary prior; and what no pair can exceed. A pair that forgets
+too slowly at first learns to forget; one that is too quick is soon used for a light, which flickers from then on."""
+MEMORY_PACE = 10.0
+"""How many times faster than a weight the logarithm of a memory is learned: it has factors of ten to go, not tenths."""
 
 
 class FixedPrior(nn.Module):
@@ -91,20 +93,22 @@ class StationaryPrior(nn.Module):
     Where nothing is remembered, z_t is N(0, I).
     """
 
+    first_log_memory: Tensor
+
     def __init__(self, latent_shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, height, width = latent_shape
         self.memory_shape = (channels + 1, height, width)
         pairs = channels // 2
         memories = torch.logspace(math.log10(SHORTEST_MEMORY), math.log10(LONGEST_MEMORY), pairs)
-        self.log_memory = nn.Parameter(memories.log())
-        # Every second pair starts without a rotation: most of what is hidden, such as a light, does not swing.
-        periods = torch.logspace(math.log10(SHORTEST_PERIOD), math.log10(LONGEST_PERIOD), pairs)
-        self.angle = nn.Parameter(2.0 * math.pi / periods * (torch.arange(pairs) % 2))
+        self.register_buffer("first_log_memory", memories.log(), persistent=False)
+        self.log_memory_moved = nn.Parameter(torch.zeros(pairs))
+        self.angle = nn.Parameter(torch.zeros(pairs))  # nothing swings until it is seen to
 
     def memories(self) -> Float[Tensor, " pairs"]:
         """After so many frames a pair has forgotten all but 1/e."""
-        return 1.0 / (1.0 / MOST_MEMORY + torch.exp(-self.log_memory.float()))
+        log_memory = self.first_log_memory + MEMORY_PACE * self.log_memory_moved.float()
+        return 1.0 / (1.0 / MOST_MEMORY + torch.exp(-log_memory))
 
     def forward(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         z, known = memory[:, :-1], memory[:, -1:]
