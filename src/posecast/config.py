@@ -229,6 +229,13 @@ RECIPES: dict[str, Config] = {
     ),
 }
 
+# z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
+RECIPES["stationary"] = dataclasses.replace(
+    RECIPES["anchored"],
+    recipe="stationary",
+    networks=Anchored(latent_spans="picture", latent_channels=16, prior="stationary"),
+)
+
 SECTIONS = ("networks", "bound", "training", "budget")
 
 

@@ -25,7 +25,8 @@ def knob_help(name: str) -> str:
                 defaults[recipe] = plain(getattr(owner, name))
     distinct = set(defaults.values())
     values = [next(iter(distinct))] if len(distinct) == 1 and len(defaults) == len(RECIPES) else None
-    shown = values or [f"{recipe}: {value}" for recipe, value in defaults.items()]
+    alike = {value: [recipe for recipe in defaults if defaults[recipe] == value] for value in defaults.values()}
+    shown = values or [f"{', '.join(recipes)}: {value}" for value, recipes in alike.items()]
     return f"{sentence} [default: {'; '.join(shown)}]"
 
 

@@ -27,7 +27,7 @@ def build_config(recipe: str | None = None, file: Path | None = None, flags: Map
     name = recipe or from_file.pop("recipe", None) or "anchored"
     from_file.pop("recipe", None)
     if name not in RECIPES:
-        raise InputError(f"There is no recipe {name!r}; there are {' and '.join(RECIPES)}.")
+        raise InputError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
     config = RECIPES[name]
     for where, settings in ((str(file), from_file), ("the command line", flags or {})):
         config = change(config, settings, where)

@@ -51,7 +51,10 @@ def train(
     data: Data,
     out: Out,
     recipe: Annotated[
-        str | None, Parameter(help="Where the knobs start: anchored (the default) or lab4 (the course's networks).")
+        str | None,
+        Parameter(
+            help="Where the knobs start: anchored (the default), stationary (a z that means something) or lab4 (the course's)."
+        ),
     ] = None,
     config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
     device: OnDevice = "auto",

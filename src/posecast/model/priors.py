@@ -20,7 +20,7 @@ Features = tuple[Tensor, ...]
 Latent = Float[Tensor, "N Z h w"]
 Memory = Float[Tensor, "N M _ _"]
 
-SHORTEST_MEMORY, LONGEST_MEMORY, MOST_MEMORY = 20.0, 200.0, 1000.0
+SHORTEST_MEMORY, LONGEST_MEMORY, MOST_MEMORY = 50.0, 500.0, 2000.0
 """In frames: of the first and the last pair of a new stationary prior; and what no pair can exceed. A pair that forgets
 too slowly at first learns to forget; one that is too quick is soon used for a light, which flickers from then on."""
 MEMORY_PACE = 10.0
