@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecast.model.elbo import Gaussian
-from posecast.model.priors import MEMORY_PACE, FixedPrior, LearnedPrior, RecurrentPrior, StationaryPrior
+from posecast.model.priors import MEMORY_PACE, MOST_MEMORY, FixedPrior, LearnedPrior, RecurrentPrior, StationaryPrior
 
 SHAPE = (4, 1, 1)
 
@@ -21,7 +21,7 @@ def stationary(memories: list[float], periods: list[float]) -> StationaryPrior:
     prior = StationaryPrior((2 * len(memories), 1, 1))
     with torch.no_grad():
         # 1 / memory is 1 / MOST_MEMORY more than exp(-log_memory)
-        log_memory = -torch.log(1.0 / torch.tensor(memories) - 1e-3)
+        log_memory = -torch.log(1.0 / torch.tensor(memories) - 1.0 / MOST_MEMORY)
         prior.log_memory_moved.copy_((log_memory - prior.first_log_memory) / MEMORY_PACE)
         prior.angle.copy_(2.0 * math.pi / torch.tensor(periods))
     return prior

@@ -51,10 +51,7 @@ def train(
     data: Data,
     out: Out,
     recipe: Annotated[
-        str | None,
-        Parameter(
-            help="Where the knobs start: anchored (the default), stationary (a z that means something) or lab4 (the course's)."
-        ),
+        str | None, Parameter(help="Where the knobs start: anchored (default), stationary (z means something) or lab4.")
     ] = None,
     config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
     device: OnDevice = "auto",
