@@ -23,10 +23,9 @@ def knob_help(name: str) -> str:
             if name in found:
                 sentence = found[name].metadata["sentence"]
                 defaults[recipe] = plain(getattr(owner, name))
-    distinct = set(defaults.values())
-    values = [next(iter(distinct))] if len(distinct) == 1 and len(defaults) == len(RECIPES) else None
     alike = {value: [recipe for recipe in defaults if defaults[recipe] == value] for value in defaults.values()}
-    shown = values or [f"{', '.join(recipes)}: {value}" for value, recipes in alike.items()]
+    everywhere = len(alike) == 1 and len(defaults) == len(RECIPES)
+    shown = alike if everywhere else [f"{', '.join(recipes)}: {value}" for value, recipes in alike.items()]
     return f"{sentence} [default: {'; '.join(shown)}]"
 
 

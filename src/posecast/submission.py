@@ -83,7 +83,10 @@ def painted_sequences(
     seed: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[list[np.ndarray]]:
-    """The frames of each sequence in turn, uint8 `[H, W, 3]`; so many sequences are rolled out together."""
+    """The frames of each sequence in turn, uint8 `[H, W, 3]`; up to TOGETHER sequences are rolled out in one batch.
+
+    Which ones share a batch can change the rounding of a frame's values, and nothing else.
+    """
     lengths = [len(sequence.poses) for sequence in sequences]
     for first in range(0, len(sequences), TOGETHER):
         group = sequences[first : first + TOGETHER]
