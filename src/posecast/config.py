@@ -39,6 +39,9 @@ class Anchored:
         "Prior of z: N(0, I); learned from previous frame, pose and anchor; with a recurrent state beside them; or "
         "stationary, pairs of channels that swing and forget at learned paces.",
     )
+    attention: int = knob(
+        0, "Coarsest scales at which the pose asks the whole anchor, not only the same cell.", least=0, most=16
+    )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
 
     @property

@@ -143,13 +143,22 @@ def check_whole(config: Config) -> None:
         )
     if config.training.validation_frames == 1:
         raise InputError("validation_frames is 1; expected 0 (all), or at least 2: one is given, one predicted.")
-    if isinstance(config.networks, Anchored) and any(width % 8 for width in config.networks.widths):
-        raise InputError(f"The widths are {config.networks.widths}; each must be a multiple of 8.")
-    paired = isinstance(config.networks, Anchored) and config.networks.prior == "stationary"
-    if paired and config.networks.latent_channels % 2:
+    if isinstance(config.networks, Anchored):
+        check_anchored(config.networks)
+
+
+def check_anchored(networks: Anchored) -> None:
+    """What no knob of our networks alone can break. Raises InputError."""
+    if any(width % 8 for width in networks.widths):
+        raise InputError(f"The widths are {networks.widths}; each must be a multiple of 8.")
+    if networks.prior == "stationary" and networks.latent_channels % 2:
         raise InputError(
-            f"latent_channels is {config.networks.latent_channels}; a stationary prior has them in pairs, so choose an "
+            f"latent_channels is {networks.latent_channels}; a stationary prior has them in pairs, so choose an "
             "even number."
+        )
+    if networks.attention > len(networks.widths):
+        raise InputError(
+            f"attention is {networks.attention}, but there are {len(networks.widths)} scales; choose at most as many."
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from posecast.config import Anchored
 from posecast.model.anchored import AnchoredNetworks
 
-SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2)
+SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1)
 
 
 def features_of(networks: AnchoredNetworks, seed: int = 0, size: tuple[int, int] = (16, 16)) -> dict:
@@ -107,3 +107,13 @@ def test_a_painted_frame_depends_on_everything_it_is_given() -> None:
     assert not torch.equal(painted, networks.paint(**features, z=-z))
     for name in features:
         assert not torch.equal(painted, networks.paint(**(features | {name: other[name]}), z=z)), name
+
+
+def test_attention_begins_as_if_it_were_not_there() -> None:
+    without = AnchoredNetworks(dataclasses.replace(SMALL, attention=0), (16, 16)).eval()
+    networks = AnchoredNetworks(dataclasses.replace(SMALL, attention=2), (16, 16)).eval()
+    networks.load_state_dict(without.state_dict(), strict=False)
+    features = features_of(networks)
+    del features["current"]
+    z = torch.randn(2, *networks.latent_shape)
+    assert torch.equal(networks.paint(**features, z=z), without.paint(**features, z=z))

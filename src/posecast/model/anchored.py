@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from posecast.config import Anchored
 from posecast.data.clips import Pictures, PoseWindows
+from posecast.model.attention import AnchorAttention
 from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats
 from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, RecurrentPrior, StationaryPrior
 
@@ -35,7 +36,7 @@ class AnchoredNetworks(nn.Module):
         self.anchor_encoder = Encoder(6, widths, config.patch, 1)
         self.posterior_head = GaussianHead(4 * bottom, bottom, config.latent_channels, whole=self.whole)
         self.prior_of_z = self._build_prior(config)
-        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels, whole=self.whole)
+        self.decoder = Decoder(config)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode_frame(self, frames: Pictures) -> Features:
@@ -160,13 +161,14 @@ class Decoder(nn.Module):
     """Joined features and z to a picture, coarse to fine.
 
     A z for each cell is joined to the coarsest features. A z for the `whole` picture, such as its light, scales and
-    shifts the features of every scale (FiLM: Perez et al. 2018).
+    shifts the features of every scale (FiLM: Perez et al. 2018). At the coarsest scales the pose may ask the anchor,
+    wherever in the picture the answer is (`attention.py`).
     """
 
-    def __init__(
-        self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int, *, whole: bool
-    ) -> None:
+    def __init__(self, config: Anchored) -> None:
         super().__init__()
+        widths, patch, latent_channels = config.widths, config.patch, config.latent_channels
+        whole = config.latent_spans == "picture"
         coarse_to_fine = list(reversed(widths))
         below = [0 if whole else latent_channels, *coarse_to_fine[1:]]  # z, then what was painted at the scale before
         self.join = nn.ModuleList(
@@ -176,8 +178,9 @@ class Decoder(nn.Module):
             Modulation(latent_channels, width) if whole else nn.Identity() for width in coarse_to_fine
         )
         self.blocks = nn.ModuleList(
-            _blocks(width, num_blocks, len(widths) - 1 - scale) for scale, width in enumerate(coarse_to_fine)
+            _blocks(width, config.blocks, len(widths) - 1 - scale) for scale, width in enumerate(coarse_to_fine)
         )
+        self.attention = nn.ModuleList(AnchorAttention(width) for width in coarse_to_fine[: config.attention])
         self.up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
             for coarse, fine in itertools.pairwise(coarse_to_fine)
@@ -189,6 +192,8 @@ class Decoder(nn.Module):
         x = previous[-1][:, :0] if self.whole else z.to(previous[-1].dtype)
         for scale, (join, modulate, blocks) in enumerate(zip(self.join, self.modulate, self.blocks, strict=True)):
             x = join(torch.cat((previous[-1 - scale], pose[-1 - scale], anchor[-1 - scale], x), 1))
+            if scale < len(self.attention):
+                x = x + self.attention[scale](pose[-1 - scale], anchor[-1 - scale])
             x = blocks(modulate(x, z) if self.whole else x)
             if scale < len(self.up):
                 x = self.up[scale](x)
