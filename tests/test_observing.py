@@ -33,26 +33,26 @@ class Shade(nn.Module):
     def encode_frame(self, frames: Tensor) -> tuple[Tensor]:
         return (frames.mean((1, 2, 3), keepdim=True),)
 
-    def encode_pose(self, poses: Tensor) -> tuple[Tensor]:
+    def encode_condition(self, poses: Tensor, anchor: tuple) -> tuple[Tensor]:
         return (poses.mean((1, 2, 3), keepdim=True),)
 
     def encode_anchor(self, frames: Tensor, poses: Tensor) -> tuple[Tensor]:
         return self.encode_frame(frames)
 
-    def begin(self, first: tuple, pose: tuple, anchor: tuple, noise: None) -> tuple[Tensor, Tensor]:
+    def begin(self, first: tuple, condition: tuple, noise: None) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(first[0]), *self.memory_shape), torch.zeros(len(first[0]))
 
-    def prior(self, previous: tuple, pose: tuple, anchor: tuple, memory: Tensor) -> tuple[Gaussian, Tensor]:
+    def prior(self, previous: tuple, condition: tuple, memory: Tensor) -> tuple[Gaussian, Tensor]:
         return Gaussian(torch.zeros_like(previous[0]), torch.zeros_like(previous[0])), memory
 
-    def posterior(self, current: tuple, previous: tuple, pose: tuple, anchor: tuple, prior: Gaussian) -> Gaussian:
+    def posterior(self, current: tuple, previous: tuple, condition: tuple, prior: Gaussian) -> Gaussian:
         wanted = 2 * current[0] - previous[0]
         return Gaussian(0.8 * wanted, torch.full_like(wanted, math.log(self.posterior_variance)))
 
     def remember(self, memory: Tensor, z: Tensor) -> Tensor:
         return memory
 
-    def paint(self, previous: tuple, pose: tuple, anchor: tuple, z: Tensor) -> Tensor:
+    def paint(self, previous: tuple, condition: tuple, z: Tensor) -> Tensor:
         return (0.5 * (previous[0] + z)).expand(-1, 3, 16, 16)
 
 

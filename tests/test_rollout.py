@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch
 
 from posecast.checkpoint import load_run
 from posecast.config import Config
+from posecast.data.clips import as_pictures, pose_windows
 from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
+from posecast.machine import resolve_precision
 from posecast.metrics import psnr_db
-from posecast.model.predictor import Predictor
+from posecast.model.predictor import Predictor, by_instant
 from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
 from posecast.settings import build_config
 from posecast.training import train
@@ -40,6 +43,38 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_others(predictor
     assert np.array_equal(first, frames(predictor, square, seed=1, futures=2))
     assert not np.array_equal(first, frames(predictor, square, seed=2, futures=2))
     assert not np.array_equal(first[:, 0], first[:, 1])
+
+
+def test_bfloat16_is_autocast_and_stays_inside_the_rollout(predictor: Predictor, square: Recording) -> None:
+    """Kernels rounded once are the kernels that autocast rounds at every step; the weights stay as they are."""
+    predictor.bfloat16 = True
+    before = {name: weight.clone() for name, weight in predictor.state_dict().items()}
+    given = square.frames[0], square.poses
+    rounded = []
+    for frame in rollout(predictor, *given):
+        assert not torch.is_autocast_enabled("cpu")
+        rounded.append(frame)
+    assert all(torch.equal(weight, before[name]) for name, weight in predictor.state_dict().items())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        networks, (frame, pose) = predictor.networks, (as_pictures(one[:1]) for one in (square.frames, square.poses))
+        windows = pose_windows(square.poses, np.arange(len(square)), predictor.pose_window)
+        anchor = networks.encode_anchor(frame, pose)
+        memory, _ = predictor.begin(networks.encode_frame(frame), windows[:1], anchor)
+        for condition, same in zip(by_instant(networks.encode_condition(windows[1:], anchor), 1), rounded, strict=True):
+            frame, memory = predictor.imagine_step(networks.encode_frame(frame), condition, memory, None)
+            assert torch.equal(frame, same)
+    predictor.bfloat16 = False
+    difference = torch.stack(rounded) - torch.stack(list(rollout(predictor, *given)))
+    assert 0 < float(difference.abs().max()) < 0.05
+
+
+def test_a_run_rolls_out_as_it_was_trained(tiny: Config, square: Recording, tmp_path: Path) -> None:
+    footage = Footage([square], [square])
+    train(tiny, footage, tmp_path / "exact", precision="32-true")
+    assert not load_run(tmp_path / "exact").bfloat16
+    train(tiny, footage, tmp_path / "half", precision="bf16-mixed")
+    native = resolve_precision("auto", "cpu") == "bf16-mixed"
+    assert load_run(tmp_path / "half").bfloat16 == native
 
 
 def test_a_future_does_not_depend_on_the_futures_beside_it(predictor: Predictor) -> None:

@@ -22,6 +22,7 @@ import posecast
 from posecast.config import Config, to_dict
 from posecast.errors import InputError
 from posecast.files import read_json, replacing, write_json, write_text
+from posecast.machine import resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.settings import from_dict
 
@@ -72,10 +73,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_run(run: str | Path, device: str = "cpu") -> Predictor:
-    """A trained predictor in evaluation mode, in float32; its `config` is the run's. Raises InputError."""
+    """A trained predictor in evaluation mode, its weights in float32; its `config` is the run's. Raises InputError.
+
+    It rolls out in bfloat16 if it was trained so and `device` multiplies it natively.
+    """
     folder = Path(run)
-    config, _ = read_config(folder)
+    config, facts = read_config(folder)
     predictor = Predictor(config)
+    trained_in = facts.get("machine", {}).get("precision")
+    predictor.bfloat16 = trained_in == "bf16-mixed" and resolve_precision("auto", device) == "bf16-mixed"
     fit_weights(predictor, load_weights(folder / WEIGHTS), folder / WEIGHTS)
     return predictor.to(device).eval().requires_grad_(False)
 

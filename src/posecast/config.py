@@ -26,7 +26,7 @@ class Anchored:
     """Our networks: strided, anchored on a real frame."""
 
     widths: tuple[int, ...] = knob(
-        (48, 96, 128), "Channels at each scale, finest first; multiples of 8.", least=8, most=4096
+        (32, 64, 96), "Channels at each scale, finest first; multiples of 8.", least=8, most=4096
     )
     blocks: int = knob(2, "Residual blocks at each scale of the pose encoder and of the decoder.", least=1, most=64)
     patch: int = knob(2, "Pixels on a side that the first layer folds into channels.", least=1, most=16)
@@ -203,7 +203,7 @@ RECIPES: dict[str, Config] = {
     # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
-        Anchored(),
+        Anchored(attention=2),
         training=Training(
             batch_size=4,
             optimizer="muon",
@@ -236,7 +236,9 @@ RECIPES: dict[str, Config] = {
 RECIPES["stationary"] = dataclasses.replace(
     RECIPES["anchored"],
     recipe="stationary",
-    networks=Anchored(latent_spans="picture", latent_channels=16, prior="stationary"),
+    networks=dataclasses.replace(
+        RECIPES["anchored"].networks, latent_spans="picture", latent_channels=16, prior="stationary"
+    ),
 )
 
 SECTIONS = ("networks", "bound", "training", "budget")

@@ -79,11 +79,11 @@ def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gauss
     memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor)
     for t in range(1, len(recording)):
         previous = networks.encode_frame(frame)
-        pose = networks.encode_pose(poses[t : t + 1])
-        p, memory = networks.prior(previous, pose, anchor, memory)
-        q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, pose, anchor, p)
+        condition = networks.encode_condition(poses[t : t + 1], anchor)
+        p, memory = networks.prior(previous, condition, memory)
+        q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, condition, p)
         memory = networks.remember(memory, q.mean)
-        frame = networks.paint(previous, pose, anchor, q.mean)
+        frame = networks.paint(previous, condition, q.mean)
         yield q, p, frame, recording.frames[t : t + 1]
 
 
@@ -128,20 +128,17 @@ def filtered(
 
     anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
     memory, _ = predictor.begin(networks.encode_frame(frames[:1]), windows[:1], anchor)
-    memory, anchor, frame = (
-        memory.expand(particles, -1, -1, -1),
-        repeated(anchor),
-        frames[:1].expand(particles, -1, -1, -1),
-    )
+    memory, frame = repeated((memory, frames[:1]))
     log_weights = torch.zeros(particles)
     plain = weighted = 0.0
     for t in range(1, len(recording)):
-        previous, pose = networks.encode_frame(frame), repeated(networks.encode_pose(windows[t : t + 1]))
+        previous = networks.encode_frame(frame)
+        condition = repeated(networks.encode_condition(windows[t : t + 1], anchor))
         current = repeated(networks.encode_frame(frames[t : t + 1]))
-        p, memory = networks.prior(previous, pose, anchor, memory)
-        q = networks.posterior(current, previous, pose, anchor, p)
+        p, memory = networks.prior(previous, condition, memory)
+        q = networks.posterior(current, previous, condition, p)
         z = q.sample(torch.randn(particles, *predictor.latent_shape, generator=generator).to(device))
-        frame, memory = networks.paint(previous, pose, anchor, z), networks.remember(memory, z)
+        frame, memory = networks.paint(previous, condition, z), networks.remember(memory, z)
         mse = (frame - frames[t : t + 1]).square().flatten(1).mean(1)
         distortion = distortion_nats(mse.double(), frame[0].numel(), variance)
         plain -= float((distortion + kl_nats(q, p)).mean())
@@ -182,15 +179,14 @@ def traversal(predictor: Predictor, recording: Recording) -> list[Pixels]:
     frames = as_pictures(recording.frames[[0, t - 1]]).to(device)
     anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
     previous = networks.encode_frame(frames[1:])
-    pose = networks.encode_pose(pose_windows(recording.poses, np.array([t]), predictor.pose_window).to(device))
+    window = pose_windows(recording.poses, np.array([t]), predictor.pose_window).to(device)
+    condition = networks.encode_condition(window, anchor)
 
     def painted(component: Tensor, deviation: Tensor) -> Tensor:
         stops = torch.linspace(-REACH, REACH, STOPS, device=device)[:, None]
         z = (centre + stops * deviation * component).unflatten(1, predictor.latent_shape)
-        before, limbs, known = (
-            tuple(scale.expand(STOPS, -1, -1, -1) for scale in part) for part in (previous, pose, anchor)
-        )
-        return networks.paint(before, limbs, known, z)
+        before, known = (tuple(scale.expand(STOPS, -1, -1, -1) for scale in part) for part in (previous, condition))
+        return networks.paint(before, known, z)
 
     strips = [painted(*pair) for pair in zip(components[: 4 * TRAVERSED], deviations, strict=False)]
     strips.sort(key=lambda strip: -float((strip[-1] - strip[0]).square().mean()))

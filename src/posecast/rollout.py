@@ -6,6 +6,7 @@ Sees nothing of any target. Next: `evaluation.py`, which judges the frames.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.errors import InputError
@@ -65,26 +66,46 @@ def rollout_together(
     mean nothing. Rows do not depend on each other, but for the rounding of sums in batches of another size.
     """
     device = next(predictor.parameters()).device
+    predictor, arithmetic = for_imagining(predictor, device)
     networks, sequences = predictor.networks, len(given)
     futures = len(generators) // sequences if generators else 1
     anchors = [one.anchor or (one.first_frame, one.poses[0]) for one in given]
     anchor_frames, anchor_poses = (
         np.stack([np.asarray(part) for part in parts]) for parts in zip(*anchors, strict=True)
     )
-    anchored = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
     first = as_pictures(np.stack([one.first_frame for one in given])).to(device)
     own_pose = windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
-    memory, _ = predictor.begin(networks.encode_frame(first), own_pose, anchored)
-    anchored, (frame, memory) = repeat(anchored, futures), repeat((first, memory), futures)
+    with arithmetic:
+        anchor = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
+        memory, _ = predictor.begin(networks.encode_frame(first), own_pose, anchor)
+    frame, memory = repeat((first, memory), futures)
     length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
-        encoded = networks.encode_pose(windows_at(given, instants, predictor.pose_window).to(device))
-        for pose in by_instant(encoded, sequences):
+        windows = windows_at(given, instants, predictor.pose_window).to(device)
+        with arithmetic:
+            conditions = by_instant(networks.encode_condition(windows, anchor), sequences)
+        for condition in conditions:
             noise = draw(generators, predictor.latent_shape, device)
-            previous = networks.encode_frame(frame)
-            frame, memory = predictor.imagine_step(previous, repeat(pose, futures), anchored, memory, noise)
-            yield frame
+            with arithmetic:
+                previous = networks.encode_frame(frame)
+                frame, memory = predictor.imagine_step(previous, repeat(condition, futures), memory, noise)
+            yield frame  # outside: whoever takes the frame computes in their own precision
+
+
+def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor, torch.autocast]:
+    """The predictor to roll out with, and the arithmetic to do it in: bfloat16 where the run was trained in it.
+
+    Kernels are rounded once here instead of at every step by autocast: the same numbers, sooner.
+    """
+    arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=predictor.bfloat16)
+    if not predictor.bfloat16:
+        return predictor, arithmetic
+    rounded = copy.deepcopy(predictor)
+    for module in rounded.modules():
+        if isinstance(module, nn.Conv2d):
+            module.bfloat16()
+    return rounded, arithmetic
 
 
 def windows_at(given: Sequence[Given], instants: np.ndarray, pose_window: int) -> Float[Tensor, "N P H W"]:

@@ -49,7 +49,7 @@ def settle_statistics(predictor: Predictor, recordings: Sequence[Recording]) -> 
         norm.reset_running_stats()
         norm.momentum = None  # the plain average over what is seen: here one batch
     predictor.train()
-    predictor.networks.encode_pose(poses)
+    predictor.networks.encode_condition(poses, ())  # networks with BatchNorm have no anchor
     predictor.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

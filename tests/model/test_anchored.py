@@ -13,16 +13,15 @@ SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1)
 
 def features_of(networks: AnchoredNetworks, seed: int = 0, size: tuple[int, int] = (16, 16)) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    pose_channels = 3 * (2 * networks.pose_window + 1)
 
     def picture(channels: int) -> torch.Tensor:
         return torch.rand(2, channels, *size, generator=generator)
 
+    frames, windows = [picture(3) for _ in range(3)], picture(3 * (2 * networks.pose_window + 1))
     return {
-        "current": networks.encode_frame(picture(3)),
-        "previous": networks.encode_frame(picture(3)),
-        "pose": networks.encode_pose(picture(pose_channels)),
-        "anchor": networks.encode_anchor(picture(3), picture(3)),
+        "current": networks.encode_frame(frames[0]),
+        "previous": networks.encode_frame(frames[1]),
+        "condition": networks.encode_condition(windows, networks.encode_anchor(frames[2], picture(3))),
     }
 
 
@@ -66,7 +65,7 @@ def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
     networks = awake(AnchoredNetworks(config, (16, 32)))
     features = features_of(networks, size=(16, 32))
     current = features.pop("current")
-    memory, _ = networks.begin(current, features["pose"], features["anchor"], None)
+    memory, _ = networks.begin(current, features["condition"], None)
     assert memory.shape == (2, *networks.memory_shape)
     p, memory = networks.prior(**features, memory=memory)
     q = networks.posterior(current, **features, prior=p)
@@ -83,7 +82,7 @@ def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
 def test_the_posterior_sees_the_frame_and_all_that_the_prior_sees() -> None:
     networks = awake(AnchoredNetworks(dataclasses.replace(SMALL, prior="stationary"), (16, 16)))
     features, other = features_of(networks), features_of(networks, seed=1)
-    memory, others = (networks.begin(f["current"], f["pose"], f["anchor"], None)[0] for f in (features, other))
+    memory, others = (networks.begin(f["current"], f["condition"], None)[0] for f in (features, other))
 
     def posterior(memory: torch.Tensor = memory, **changed: object) -> torch.Tensor:
         seen: dict = features | changed
@@ -109,11 +108,26 @@ def test_a_painted_frame_depends_on_everything_it_is_given() -> None:
         assert not torch.equal(painted, networks.paint(**(features | {name: other[name]}), z=z)), name
 
 
+@torch.inference_mode()
+def test_the_condition_knows_pose_and_anchor_of_each_instant() -> None:
+    """Time-major: instants of a clip as one batch are what they are one by one."""
+    networks = awake(AnchoredNetworks(SMALL, (16, 16)))
+    frames, poses = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    windows = torch.rand(3, 2, 9, 16, 16)
+    anchor = networks.encode_anchor(frames, poses)
+    at_once = networks.encode_condition(windows.flatten(0, 1), anchor)
+    for t in range(3):
+        for together, alone in zip(at_once, networks.encode_condition(windows[t], anchor), strict=True):
+            torch.testing.assert_close(together[2 * t : 2 * t + 2], alone, atol=1e-5, rtol=1e-5)
+    others = networks.encode_anchor(frames.flip(-1), poses), networks.encode_anchor(frames, poses.flip(-1))
+    for other in others:
+        for scale, changed in zip(at_once, networks.encode_condition(windows.flatten(0, 1), other), strict=True):
+            assert not torch.allclose(scale, changed, atol=1e-4)
+
+
 def test_attention_begins_as_if_it_were_not_there() -> None:
     without = AnchoredNetworks(dataclasses.replace(SMALL, attention=0), (16, 16)).eval()
     networks = AnchoredNetworks(dataclasses.replace(SMALL, attention=2), (16, 16)).eval()
     networks.load_state_dict(without.state_dict(), strict=False)
-    features = features_of(networks)
-    del features["current"]
-    z = torch.randn(2, *networks.latent_shape)
-    assert torch.equal(networks.paint(**features, z=z), without.paint(**features, z=z))
+    for one, other in zip(features_of(networks)["condition"], features_of(without)["condition"], strict=True):
+        assert torch.equal(one, other)

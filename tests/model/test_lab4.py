@@ -55,8 +55,8 @@ def test_outputs_are_bounded_as_said(output: str) -> None:
     torch.manual_seed(0)
     networks = Lab4Networks(Lab4(8, 4, 4, 8, output=output), (8, 8)).eval()  # pyright: ignore[reportArgumentType]
     torch.nn.init.normal_(networks.Generator[7].weight, std=50.0)
-    features = networks.encode_frame(torch.rand(2, 3, 8, 8)), networks.encode_pose(torch.rand(2, 3, 8, 8))
-    painted = networks.paint(*features, (), torch.randn(2, 4, 8, 8))
+    features = networks.encode_frame(torch.rand(2, 3, 8, 8)), networks.encode_condition(torch.rand(2, 3, 8, 8), ())
+    painted = networks.paint(*features, torch.randn(2, 4, 8, 8))
     within = bool(((painted >= 0) & (painted <= 1)).all())
     assert within == (output != "none")
 
@@ -66,9 +66,9 @@ def test_the_posterior_sees_the_frame_it_is_said_to() -> None:
         torch.manual_seed(0)
         networks = Lab4Networks(Lab4(8, 4, 4, 8, posterior_sees=seen), (8, 8)).eval()  # pyright: ignore[reportArgumentType]
         a, b = (networks.encode_frame(torch.rand(1, 3, 8, 8)) for _ in range(2))
-        pose = networks.encode_pose(torch.rand(1, 3, 8, 8))
-        prior, _ = networks.prior(b, pose, (), networks.begin(b, pose, (), None)[0])
-        one, other = (networks.posterior(current, b, pose, (), prior).mean for current in (a, b))
+        pose = networks.encode_condition(torch.rand(1, 3, 8, 8), ())
+        prior, _ = networks.prior(b, pose, networks.begin(b, pose, None)[0])
+        one, other = (networks.posterior(current, b, pose, prior).mean for current in (a, b))
         moved_current = not torch.equal(one, other)
         assert moved_current == (seen == "current")
 
@@ -76,7 +76,7 @@ def test_the_posterior_sees_the_frame_it_is_said_to() -> None:
 def test_an_almost_blank_pose_map_is_no_harm_in_evaluation_mode(networks: Lab4Networks) -> None:
     """In training mode BatchNorm would divide by the spread of a blank batch."""
     blank = torch.ones(1, 3, 32, 64)
-    (features,) = networks.encode_pose(blank)
+    (features,) = networks.encode_condition(blank, ())
     assert torch.isfinite(features).all()
-    both = networks.encode_pose(torch.cat((blank, torch.rand(1, 3, 32, 64))))[0]
+    both = networks.encode_condition(torch.cat((blank, torch.rand(1, 3, 32, 64))), ())[0]
     torch.testing.assert_close(both[:1], features, atol=1e-5, rtol=1e-4)

@@ -58,8 +58,7 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
         painted, rate, memory = predictor.observe_step(
             networks.encode_frame(frames[:, t + 1]),
             networks.encode_frame(frames[:, t]),
-            networks.encode_pose(clip["poses"][:, t + 1]),
-            anchor,
+            networks.encode_condition(clip["poses"][:, t + 1], anchor),
             memory,
             draws.noise[:, t],
         )
@@ -85,8 +84,7 @@ def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
         painted, rate, memory = predictor.observe_step(
             networks.encode_frame(frames[:, t + 1]),
             networks.encode_frame(painted),
-            networks.encode_pose(clip["poses"][:, t + 1]),
-            anchor,
+            networks.encode_condition(clip["poses"][:, t + 1], anchor),
             memory,
             draws.noise[:, t],
         )
@@ -163,8 +161,7 @@ def test_an_imagined_clip_is_what_a_rollout_would_paint(either: Config, start: C
     first = networks.encode_frame(clip["frames"][:, 0])
     painted, _ = predictor.imagine_step(
         first,
-        networks.encode_pose(clip["poses"][:, 1]),
-        anchor,
+        networks.encode_condition(clip["poses"][:, 1], anchor),
         predictor.begin(first, clip["poses"][:, 0], anchor)[0],
         None,
     )

@@ -14,7 +14,7 @@ SHAPE = (4, 1, 1)
 
 def features(seed: int = 0, rows: int = 2) -> tuple[tuple[torch.Tensor], ...]:
     generator = torch.Generator().manual_seed(seed)
-    return tuple((torch.rand(rows, 8, 4, 8, generator=generator),) for _ in range(3))
+    return tuple((torch.rand(rows, 8, 4, 8, generator=generator),) for _ in range(2))
 
 
 def stationary(memories: list[float], periods: list[float]) -> StationaryPrior:
@@ -35,7 +35,7 @@ class Twice(torch.nn.Module):
 
 
 def step(prior: StationaryPrior, memory: torch.Tensor, noise: torch.Tensor | None) -> tuple[Gaussian, torch.Tensor]:
-    p, memory = prior((), (), (), memory)
+    p, memory = prior((), (), memory)
     return p, prior.remember(memory, p.mean if noise is None else p.sample(noise))
 
 
@@ -52,7 +52,7 @@ def test_learned_sees_each_of_its_conditions() -> None:
     prior = LearnedPrior(Twice())
     given, other = features(), features(seed=1)
     none = torch.zeros(2, 0, 1, 1)
-    for place in range(3):
+    for place in range(2):
         changed = (*given[:place], other[place], *given[place + 1 :])
         assert not torch.equal(prior(*given, none)[0].mean, prior(*changed, none)[0].mean)
 
@@ -102,7 +102,7 @@ def test_stationary_mean_turns_and_fades_to_nothing() -> None:
 
 def test_stationary_knows_nothing_before_anything_was_seen() -> None:
     prior = StationaryPrior(SHAPE)
-    p, _ = prior((), (), (), torch.zeros(3, *prior.memory_shape))
+    p, _ = prior((), (), torch.zeros(3, *prior.memory_shape))
     assert not p.mean.any()
     torch.testing.assert_close(p.log_variance, torch.zeros(3, *SHAPE))
 
@@ -121,7 +121,7 @@ def test_stationary_learns_the_pace_of_what_it_predicts() -> None:
     for _ in range(200):
         loss = torch.zeros(())
         for before, after in itertools.pairwise(path):
-            p, _ = learned((), (), (), before)
+            p, _ = learned((), (), before)
             error = (after[:, :2] - p.mean).square() * torch.exp(-p.log_variance)
             loss = loss + (error + p.log_variance).mean()
         optimizer.zero_grad()

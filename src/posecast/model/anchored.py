@@ -21,7 +21,7 @@ from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, Re
 
 
 class AnchoredNetworks(nn.Module):
-    """Encoders of previous frame, pose window and anchor, joined at every scale of one decoder."""
+    """A frame's encoder, and one of what is known beforehand (pose and anchor); a decoder that joins them."""
 
     def __init__(self, config: Anchored, size: tuple[int, int]) -> None:
         super().__init__()
@@ -34,31 +34,36 @@ class AnchoredNetworks(nn.Module):
         self.frame_encoder = Encoder(3, widths, config.patch, 1)
         self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1), widths, config.patch, blocks)
         self.anchor_encoder = Encoder(6, widths, config.patch, 1)
-        self.posterior_head = GaussianHead(4 * bottom, bottom, config.latent_channels, whole=self.whole)
+        self.conditions = nn.ModuleList(
+            Condition(width, attend=scale >= len(widths) - config.attention) for scale, width in enumerate(widths)
+        )
+        self.posterior_head = GaussianHead(3 * bottom, bottom, config.latent_channels, whole=self.whole)
         self.prior_of_z = self._build_prior(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels, whole=self.whole)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode_frame(self, frames: Pictures) -> Features:
         """A previous or current frame."""
         return self.frame_encoder(frames)
 
-    def encode_pose(self, poses: PoseWindows) -> Features:
-        """The pose maps around the instant to paint."""
-        return self.pose_encoder(poses)
-
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features:
         """A real frame with its own pose map."""
         return self.anchor_encoder(torch.cat((frames, poses), 1))
+
+    def encode_condition(self, poses: PoseWindows, anchor: Features) -> Features:
+        """What is known of frames before any is painted: for every row of the anchor T rows of pose maps, time-major.
+
+        So a whole clip, or many instants of a rollout, is one batch, and the time loop has that much less to do.
+        """
+        pose = self.pose_encoder(poses)
+        return tuple(know(p, a) for know, p, a in zip(self.conditions, pose, anchor, strict=True))
 
     @property
     def memory_shape(self) -> tuple[int, ...]:
         """Of what is remembered from one instant to the next, beside the painted frame."""
         return self.prior_of_z.memory_shape
 
-    def begin(
-        self, first: Features, pose: Features, anchor: Features, noise: Tensor | None
-    ) -> tuple[Memory, Float[Tensor, " N"]]:
+    def begin(self, first: Features, condition: Features, noise: Tensor | None) -> tuple[Memory, Float[Tensor, " N"]]:
         """The memory after the given first frame, what it shows of z as the posterior reads it; and the KL of that.
 
         A rollout pays nothing for z_1, since its frame is given. Training does: only then is z_1 on average what
@@ -68,33 +73,31 @@ class AnchoredNetworks(nn.Module):
         if not isinstance(self.prior_of_z, StationaryPrior):
             return empty, empty.new_zeros(len(empty))
         nothing = tuple(torch.zeros_like(scale) for scale in first)
-        p, _ = self.prior(nothing, pose, anchor, empty)
-        q = self.posterior(first, nothing, pose, anchor, p)
+        p, _ = self.prior(nothing, condition, empty)
+        q = self.posterior(first, nothing, condition, p)
         return self.remember(empty, q.mean if noise is None else q.sample(noise)), kl_nats(q, p)
 
-    def prior(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+    def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         """p(z | what a rollout has), and the memory with this instant in it."""
-        return self.prior_of_z(previous, pose, anchor, memory)
+        return self.prior_of_z(previous, condition, memory)
 
-    def posterior(
-        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
-    ) -> Gaussian:
+    def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian:
         """q(z | x_t, and all that the prior sees): only so can z code what is new in x_t."""
-        seen = self.posterior_head(torch.cat((current[-1], previous[-1], pose[-1], anchor[-1]), 1))
+        seen = self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
         return corrected(prior, seen) if isinstance(self.prior_of_z, StationaryPrior) else seen
 
     def remember(self, memory: Memory, z: Float[Tensor, "N Z h w"]) -> Memory:
         """The memory with this instant's z in it."""
         return self.prior_of_z.remember(memory, z)
 
-    def paint(self, previous: Features, pose: Features, anchor: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
+    def paint(self, previous: Features, condition: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
         """The next frame, in (0, 1)."""
-        return self.decoder(previous, pose, anchor, z)
+        return self.decoder(previous, condition, z)
 
     def _build_prior(self, config: Anchored) -> FixedPrior | LearnedPrior | RecurrentPrior | StationaryPrior:
         width, channels = config.widths[-1], config.latent_channels
         if config.prior == "learned":
-            return LearnedPrior(GaussianHead(3 * width, width, channels, whole=self.whole))
+            return LearnedPrior(GaussianHead(2 * width, width, channels, whole=self.whole))
         if config.prior == "recurrent":
             return RecurrentPrior(width, self.latent_shape)
         return StationaryPrior(self.latent_shape) if config.prior == "stationary" else FixedPrior(self.latent_shape)
@@ -157,30 +160,46 @@ class GaussianHead(nn.Module):
         return Gaussian(mean, bounded_log_variance(raw))
 
 
-class Decoder(nn.Module):
-    """Joined features and z to a picture, coarse to fine.
+class Condition(nn.Module):
+    """Pose and anchor of one scale as one: what each cell's pose is and what the anchor shows there, linearly.
 
-    A z for each cell is joined to the coarsest features. A z for the `whole` picture, such as its light, scales and
-    shifts the features of every scale (FiLM: Perez et al. 2018). At the coarsest scales the pose may ask the anchor,
-    wherever in the picture the answer is (`attention.py`).
+    Where they `attend`, the pose asks the anchor, too, wherever in the picture the answer is (`attention.py`).
     """
 
-    def __init__(self, config: Anchored) -> None:
+    def __init__(self, width: int, *, attend: bool) -> None:
         super().__init__()
-        widths, patch, latent_channels = config.widths, config.patch, config.latent_channels
-        whole = config.latent_spans == "picture"
+        self.pose = nn.Conv2d(width, width, 1)
+        self.anchor = nn.Conv2d(width, width, 1)
+        self.attention = AnchorAttention(width) if attend else None
+
+    def forward(self, pose: Float[Tensor, "TN C h w"], anchor: Float[Tensor, "N C h w"]) -> Tensor:
+        num_instants = len(pose) // len(anchor)
+        known = self.pose(pose) + torch.cat([self.anchor(anchor)] * num_instants)
+        return known if self.attention is None else known + self.attention(pose, anchor)
+
+
+class Decoder(nn.Module):
+    """Features of the previous frame, the condition and z to a picture, coarse to fine.
+
+    A z for each cell is joined to the coarsest features. A z for the `whole` picture, such as its light, scales and
+    shifts the features of every scale (FiLM: Perez et al. 2018).
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int, *, whole: bool
+    ) -> None:
+        super().__init__()
         coarse_to_fine = list(reversed(widths))
         below = [0 if whole else latent_channels, *coarse_to_fine[1:]]  # z, then what was painted at the scale before
         self.join = nn.ModuleList(
-            nn.Conv2d(3 * width + joined, width, 1) for width, joined in zip(coarse_to_fine, below, strict=True)
+            nn.Conv2d(width + joined, width, 1) for width, joined in zip(coarse_to_fine, below, strict=True)
         )
         self.modulate = nn.ModuleList(
             Modulation(latent_channels, width) if whole else nn.Identity() for width in coarse_to_fine
         )
         self.blocks = nn.ModuleList(
-            _blocks(width, config.blocks, len(widths) - 1 - scale) for scale, width in enumerate(coarse_to_fine)
+            _blocks(width, num_blocks, len(widths) - 1 - scale) for scale, width in enumerate(coarse_to_fine)
         )
-        self.attention = nn.ModuleList(AnchorAttention(width) for width in coarse_to_fine[: config.attention])
         self.up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
             for coarse, fine in itertools.pairwise(coarse_to_fine)
@@ -188,12 +207,10 @@ class Decoder(nn.Module):
         self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1), nn.PixelShuffle(patch))
         self.whole = whole
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Tensor:
+    def forward(self, previous: Features, condition: Features, z: Tensor) -> Tensor:
         x = previous[-1][:, :0] if self.whole else z.to(previous[-1].dtype)
         for scale, (join, modulate, blocks) in enumerate(zip(self.join, self.modulate, self.blocks, strict=True)):
-            x = join(torch.cat((previous[-1 - scale], pose[-1 - scale], anchor[-1 - scale], x), 1))
-            if scale < len(self.attention):
-                x = x + self.attention[scale](pose[-1 - scale], anchor[-1 - scale])
+            x = join(torch.cat((previous[-1 - scale], x), 1)) + condition[-1 - scale]
             x = blocks(modulate(x, z) if self.whole else x)
             if scale < len(self.up):
                 x = self.up[scale](x)

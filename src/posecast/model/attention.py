@@ -30,8 +30,10 @@ class AnchorAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, pose: Float[Tensor, "N C h w"], anchor: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
-        query, key, value = (by_head(x) for x in (self.ask(pose), self.answer(anchor), self.value(anchor)))
+    def forward(self, pose: Float[Tensor, "TN C h w"], anchor: Float[Tensor, "N C h w"]) -> Tensor:
+        """One row for each of the pose's; all T instants ask the same N anchors (time-major)."""
+        shown = [torch.cat([x] * (len(pose) // len(anchor))) for x in (self.answer(anchor), self.value(anchor))]
+        query, key, value = (by_head(x) for x in (self.ask(pose), *shown))
         found = nn.functional.scaled_dot_product_attention(query, key, value)
         cells = found.transpose(1, 2).flatten(2).mT.unflatten(2, pose.shape[2:])
         return self.out(cells.contiguous(memory_format=torch.channels_last))

@@ -38,36 +38,34 @@ class Lab4Networks(nn.Module):
     def encode_frame(self, frames: Pictures) -> Features:
         return (self.frame_transformation(frames),)
 
-    def encode_pose(self, poses: Pictures) -> Features:
-        return (self.label_transformation(poses),)
-
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features:
         """The course's networks have no anchor."""
         return ()
 
-    def begin(self, first: Features, pose: Features, anchor: Features, noise: Tensor | None) -> tuple[Memory, Tensor]:
+    def encode_condition(self, poses: Pictures, anchor: Features) -> Features:
+        return (self.label_transformation(poses),)
+
+    def begin(self, first: Features, condition: Features, noise: Tensor | None) -> tuple[Memory, Tensor]:
         """Nothing is remembered."""
         empty = torch.zeros(len(first[0]), *self.memory_shape, device=first[0].device)
         return empty, empty.new_zeros(len(empty))
 
-    def prior(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+    def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         """N(0, I)."""
-        return self.prior_of_z(previous, pose, anchor, memory)
+        return self.prior_of_z(previous, condition, memory)
 
-    def posterior(
-        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
-    ) -> Gaussian:
+    def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian:
         """q(z | x_t, p_t), as the assignment says; or of the previous frame, as the report's code does."""
         seen = current if self.posterior_sees == "current" else previous
-        mean, raw = self.Gaussian_Predictor(torch.cat((*seen, *pose), 1)).float().chunk(2, 1)
+        mean, raw = self.Gaussian_Predictor(torch.cat((*seen, *condition), 1)).float().chunk(2, 1)
         return Gaussian(mean, bounded_log_variance(raw))
 
     def remember(self, memory: Memory, z: Tensor) -> Memory:
         return self.prior_of_z.remember(memory, z)
 
-    def paint(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Pictures:
+    def paint(self, previous: Features, condition: Features, z: Tensor) -> Pictures:
         """The next frame; `output` says how it is kept in [0, 1], or that it is not."""
-        fused = self.Decoder_Fusion(torch.cat((*previous, *pose, z.to(previous[0].dtype)), 1))
+        fused = self.Decoder_Fusion(torch.cat((*previous, *condition, z.to(previous[0].dtype)), 1))
         raw = self.Generator(fused).float()
         if self.output == "sigmoid":
             return torch.sigmoid(raw)

@@ -30,21 +30,17 @@ class Networks(Protocol):
     @property
     def pose_window(self) -> int: ...
     def encode_frame(self, frames: Pictures) -> Features: ...
-    def encode_pose(self, poses: PoseWindows) -> Features: ...
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features: ...
+    def encode_condition(self, poses: PoseWindows, anchor: Features) -> Features: ...
     @property
     def memory_shape(self) -> tuple[int, ...]: ...
     def begin(
-        self, first: Features, pose: Features, anchor: Features, noise: Tensor | None
+        self, first: Features, condition: Features, noise: Tensor | None
     ) -> tuple[Memory, Float[Tensor, " N"]]: ...
-    def prior(
-        self, previous: Features, pose: Features, anchor: Features, memory: Memory
-    ) -> tuple[Gaussian, Memory]: ...
-    def posterior(
-        self, current: Features, previous: Features, pose: Features, anchor: Features, prior: Gaussian
-    ) -> Gaussian: ...
+    def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]: ...
+    def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian: ...
     def remember(self, memory: Memory, z: Tensor) -> Memory: ...
-    def paint(self, previous: Features, pose: Features, anchor: Features, z: Tensor) -> Pictures: ...
+    def paint(self, previous: Features, condition: Features, z: Tensor) -> Pictures: ...
 
 
 class Draws(NamedTuple):
@@ -87,6 +83,8 @@ class Predictor(nn.Module):
         super().__init__()
         size = parse_size(config.size)
         self.config = config
+        self.bfloat16 = False
+        """Whether rollouts multiply in bfloat16: so the run was trained, and this machine does it natively."""
         self.networks: Networks
         if isinstance(config.networks, Anchored):
             self.networks = AnchoredNetworks(config.networks, size)
@@ -118,8 +116,8 @@ class Predictor(nn.Module):
         num_clips, num_instants = frames.shape[:2]
         true = time_major(frames)
         current = self.networks.encode_frame(true)
-        pose = self.networks.encode_pose(time_major(poses[:, 1:]))
         anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
+        condition = self.networks.encode_condition(time_major(poses[:, 1:]), anchor)
         noise = time_major(draws.noise)
         given = draws.given[:, None, None, None].to(true)
         shown = at(current, slice(0, num_clips))
@@ -129,13 +127,12 @@ class Predictor(nn.Module):
         if bool(draws.forced.all()) and not memory.numel():
             between = at(current, slice(num_clips, -num_clips))
             previous = tuple(torch.cat(scales) for scales in zip(first, between, strict=True))
-            repeated = tuple(torch.cat([scale] * (num_instants - 1)) for scale in anchor)
             now = at(current, slice(num_clips, None))
             imagined = draws.imagined.repeat(num_instants - 1)
             memory = memory.repeat(num_instants - 1, 1, 1, 1)
-            painted, rates, _ = self.observe_step(now, previous, pose, repeated, memory, noise, imagined)
+            painted, rates, _ = self.observe_step(now, previous, condition, memory, noise, imagined)
         else:
-            painted, rates = self._observe_in_turn(true, current, first, pose, anchor, memory, noise, draws)
+            painted, rates = self._observe_in_turn(true, current, first, condition, memory, noise, draws)
         # Paid for with the first prediction, where there is a z_1 and clips are observed.
         rates[:num_clips] += torch.where(draws.given & ~draws.imagined, first_rate, 0.0)
         mse = (painted - true[num_clips:]).square().flatten(1).mean(1)
@@ -146,15 +143,14 @@ class Predictor(nn.Module):
         true: Tensor,
         current: Features,
         previous: Features,
-        pose: Features,
-        anchor: Features,
+        condition: Features,
         memory: Memory,
         noise: Tensor,
         draws: Draws,
     ) -> tuple[Tensor, Tensor]:
         """The feedback path, frame by frame; everything is time-major: `[(T-1) B, ...]`."""
         num_clips = len(draws.forced)
-        current_at, pose_at = by_instant(current, num_clips), by_instant(pose, num_clips)
+        current_at, condition_at = by_instant(current, num_clips), by_instant(condition, num_clips)
         true_at, noise_at = true.split(num_clips), noise.split(num_clips)
         predictions, rates = [], []
         for step in range(draws.forced.shape[1]):
@@ -162,7 +158,7 @@ class Predictor(nn.Module):
                 forced = draws.forced[:, step, None, None, None]
                 previous = self.networks.encode_frame(torch.where(forced, true_at[step], predictions[-1]))
             painted, rate, memory = self.observe_step(
-                current_at[step + 1], previous, pose_at[step], anchor, memory, noise_at[step], draws.imagined
+                current_at[step + 1], previous, condition_at[step], memory, noise_at[step], draws.imagined
             )
             predictions.append(painted)
             rates.append(rate)
@@ -176,15 +172,14 @@ class Predictor(nn.Module):
         `pose` is its window of pose maps; z is drawn with `noise`, or the posterior's mean without.
         """
         if not self.networks.memory_shape[0]:  # nothing to encode a pose for
-            return self.networks.begin(first, (), anchor, noise)
-        return self.networks.begin(first, self.networks.encode_pose(pose), anchor, noise)
+            return self.networks.begin(first, (), noise)
+        return self.networks.begin(first, self.networks.encode_condition(pose, anchor), noise)
 
     def observe_step(
         self,
         current: Features,
         previous: Features,
-        pose: Features,
-        anchor: Features,
+        condition: Features,
         memory: Memory,
         noise: Tensor,
         imagined: Bool[Tensor, " N"] | None = None,
@@ -193,21 +188,21 @@ class Predictor(nn.Module):
 
         Where `imagined`, z is the prior's mean as in a rollout, and costs nothing.
         """
-        p, memory = self.networks.prior(previous, pose, anchor, memory)
-        q = self.networks.posterior(current, previous, pose, anchor, p)
+        p, memory = self.networks.prior(previous, condition, memory)
+        q = self.networks.posterior(current, previous, condition, p)
         z, rate = q.sample(noise), kl_nats(q, p)
         if imagined is not None:
             z = torch.where(imagined[:, None, None, None], p.mean, z)
             rate = torch.where(imagined, 0.0, rate)
-        return self.networks.paint(previous, pose, anchor, z), rate, self.networks.remember(memory, z)
+        return self.networks.paint(previous, condition, z), rate, self.networks.remember(memory, z)
 
     def imagine_step(
-        self, previous: Features, pose: Features, anchor: Features, memory: Memory, noise: Tensor | None
+        self, previous: Features, condition: Features, memory: Memory, noise: Tensor | None
     ) -> tuple[Pictures, Memory]:
         """Paint with z from the prior: sampled with `noise`, or the prior's mean without."""
-        p, memory = self.networks.prior(previous, pose, anchor, memory)
+        p, memory = self.networks.prior(previous, condition, memory)
         z = p.mean if noise is None else p.sample(noise)
-        return self.networks.paint(previous, pose, anchor, z), self.networks.remember(memory, z)
+        return self.networks.paint(previous, condition, z), self.networks.remember(memory, z)
 
 
 def seeded(*key: int) -> torch.Generator:

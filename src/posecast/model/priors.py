@@ -1,8 +1,8 @@
 """Priors: what z may be before its frame is seen.
 
-In: features of the previous frame, the pose and the anchor; a memory of the instants before. Out: a Gaussian, and
-the memory. All priors have one form, so that `anchored.py` holds any of them; an empty memory is all zeros.
-Knows no picture and no clip. Next: `elbo.py` has the Gaussians, docs/latent.md the reasons.
+In: features of the previous frame and of the condition (pose and anchor); a memory of the instants before. Out: a
+Gaussian, and the memory. All priors have one form, so that `anchored.py` holds any of them; an empty memory is all
+zeros. Knows no picture and no clip. Next: `elbo.py` has the Gaussians, docs/latent.md the reasons.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FixedPrior(nn.Module):
         self.latent_shape = latent_shape
         self.memory_shape = (0, 1, 1)
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+    def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         empty = torch.zeros(len(memory), *self.latent_shape, device=memory.device)
         return standard_normal_like(Gaussian(empty, empty)), memory
 
@@ -51,8 +51,8 @@ class LearnedPrior(nn.Module):
         self.head = head
         self.memory_shape = (0, 1, 1)
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        return self.head(torch.cat((previous[-1], pose[-1], anchor[-1]), 1)), memory
+    def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+        return self.head(torch.cat((previous[-1], condition[-1]), 1)), memory
 
     def remember(self, memory: Memory, z: Latent) -> Memory:
         return memory
@@ -69,11 +69,11 @@ class RecurrentPrior(nn.Module):
         super().__init__()
         self.latent_shape = latent_shape
         self.memory_shape = (width, 1, 1)
-        self.cell = nn.GRUCell(3 * width, width)
+        self.cell = nn.GRUCell(2 * width, width)
         self.out = nn.Linear(width, 2 * latent_shape[0])
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        seen = torch.cat([features[-1].mean((2, 3)) for features in (previous, pose, anchor)], 1)
+    def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+        seen = torch.cat([features[-1].mean((2, 3)) for features in (previous, condition)], 1)
         state = self.cell(seen.to(memory.dtype), memory.flatten(1))
         flat = self.out(state).float()[:, :, None, None].expand(-1, -1, *self.latent_shape[1:])
         mean, raw = flat.chunk(2, 1)
@@ -110,7 +110,7 @@ class StationaryPrior(nn.Module):
         log_memory = self.first_log_memory + MEMORY_PACE * self.log_memory_moved.float()
         return 1.0 / (1.0 / MOST_MEMORY + torch.exp(-log_memory))
 
-    def forward(self, previous: Features, pose: Features, anchor: Features, memory: Memory) -> tuple[Gaussian, Memory]:
+    def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         z, known = memory[:, :-1], memory[:, -1:]
         forgetting = (1.0 / self.memories()).repeat_interleave(2)[:, None, None]
         one, other = z.unflatten(1, (-1, 2)).unbind(2)

@@ -1,0 +1,500 @@
+"""How fast the machine trains and rolls out: the course's way, our lab4 recipe and the default, in one run.
+
+In: numbers. Out: one Markdown table on the screen, and OUT with all that was measured. The dancer's clips are drawn
+for it. Arms take turns, round after round, so that a machine that slows down slows all; figures are medians.
+Run: `python benchmarks/speed.py --out speed.json`, and `--growth` for how it grows. Next: docs/speed.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from posecast.config import RECIPES, Budget, Config, Lab4, parse_size
+from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.dancer import dance
+from posecast.data.recordings import Footage, Recording
+from posecast.files import write_json
+from posecast.learning import Learner
+from posecast.machine import machine_facts, resolve_device, resolve_precision
+from posecast.media import open_writer, write_png
+from posecast.model.lab4 import Lab4Networks
+from posecast.rollout import Given, predict, predict_together
+from posecast.training import build_cutter, train
+
+COURSE_CLIP, COURSE_BATCH = 16, 2
+FRAMES = 630
+MATRIX_SIDE = {"cpu": 4096, "cuda": 16384}
+
+
+def main() -> None:
+    asked = arguments()
+    if asked.memory:
+        print(json.dumps(peak_memory(asked.memory, asked)))
+        return
+    found = measure(asked)
+    found["start"] = start_up(asked)
+    if asked.growth:
+        found["growth"] = growth(asked)
+        found["memory_of_frames"] = {str(n): memory_of(f"frames {n}", asked) for n in (1_000, 100_000)}
+    if asked.out:
+        write_json(asked.out, found)
+    print(report(found))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Speed of training and rollouts, beside the course's way.")
+    parser.add_argument("--out", type=Path, help="a JSON file for all that is measured")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of all arms (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--size", default="32x64", help="of the pictures (default: %(default)s)")
+    parser.add_argument("--growth", action="store_true", help="also against batch, clip length, size and processes")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)  # an arm, measured in a process of its own
+    return parser.parse_args()
+
+
+# The arms ---------------------------------------------------------------------------------------------------------
+
+
+class CourseWay:
+    """What a plain reading of the assignment does: our own reference of it, nothing of it is the package's way.
+
+    Pictures are decoded whenever they are needed, every picture is encoded by itself, in float32 and the default
+    memory order, one frame after the other.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self.folder, self.device = folder, device
+        self.networks = Lab4Networks(Lab4(), (32, 64)).to(device).to(memory_format=torch.contiguous_format)
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), 1e-3)
+
+    def picture(self, kind: str, number: int) -> Tensor:
+        """Decoded anew each time."""
+        pixels = np.asarray(Image.open(self.folder / f"{kind}{number}.png").convert("RGB"))
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255.0)
+
+    def clip(self, kind: str, starts: Sequence[int]) -> Tensor:
+        rows = [torch.stack([self.picture(kind, start + k) for k in range(COURSE_CLIP)]) for start in starts]
+        return torch.stack(rows).to(self.device)
+
+    def update(self, step: int, *, forced: bool) -> int:
+        """One update; the number of frames predicted."""
+        starts = np.random.default_rng(step).integers(0, FRAMES - COURSE_CLIP, COURSE_BATCH)
+        frames, poses = self.clip("frame", starts), self.clip("pose", starts)
+        previous, loss = frames[:, 0], torch.zeros((), device=self.device)
+        for t in range(1, COURSE_CLIP):
+            current, pose = self.networks.encode_frame(frames[:, t]), self.networks.encode_condition(poses[:, t], ())
+            mean, log_variance = self.networks.Gaussian_Predictor(torch.cat((*current, *pose), 1)).chunk(2, 1)
+            z = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance.clamp(-8.0, 8.0))
+            painted = self.networks.paint(self.networks.encode_frame(previous), pose, z)
+            kl = -0.5 * (1 + log_variance - mean.square() - log_variance.clamp(max=8.0).exp()).sum() / COURSE_BATCH
+            loss = loss + nn.functional.mse_loss(painted, frames[:, t]) + 1e-6 * kl
+            previous = frames[:, t] if forced else painted
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+        self.optimizer.step()
+        loss.item()
+        return COURSE_BATCH * (COURSE_CLIP - 1)
+
+    @torch.no_grad()
+    def rollout(self) -> Iterator[np.ndarray]:
+        """A pose is decoded and encoded when it is reached."""
+        self.networks.eval()
+        frame = self.picture("frame", 0)[None].to(self.device)
+        for t in range(1, FRAMES):
+            pose = self.networks.encode_condition(self.picture("pose", t)[None].to(self.device), ())
+            z = torch.randn(1, *self.networks.latent_shape, device=self.device)
+            frame = self.networks.paint(self.networks.encode_frame(frame), pose, z)
+            yield frame.cpu().numpy()
+        self.networks.train()
+
+
+class OurWay:
+    """A recipe as `posecast train` and `posecast generate` run it, its longest clips."""
+
+    def __init__(self, config: Config, recordings: Sequence[Recording], device: str) -> None:
+        self.config = config
+        self.recordings = recordings
+        accelerator = resolve_device(device)
+        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
+        self.learners = {forced: Learner(self.fabric, forcing(config, forced)) for forced in (False, True)}
+        self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]], {}))
+        self.plans: list[ClipPlan] = []
+
+    def plan(self, step: int) -> ClipPlan:
+        training = self.config.training
+        while len(self.plans) <= step:
+            more = self.cutter.epoch(64 * training.batch_size, training.batch_size, 0, len(self.plans))
+            self.plans.extend(more)
+        return self.plans[step]
+
+    def update(self, step: int, *, forced: bool) -> int:
+        learner = self.learners[forced]
+        return learner.update(self.cutter, self.plan(step), step=step, epoch=0, num_steps=10**6).num_predictions
+
+    def parts(self, step: int) -> dict[str, float]:
+        """Seconds of one update by its parts."""
+        learner, marks = self.learners[False], [self.now()]
+        plan = self.plan(step)
+        clip = self.cutter.cut(plan)
+        marks.append(self.now())
+        draws = learner.draw(len(plan.start), self.cutter.clip_length, step, 0)
+        _, terms = learner.observe(clip, draws, epoch=0)
+        marks.append(self.now())
+        learner.model.zero_grad(set_to_none=True)
+        self.fabric.backward(terms.loss)
+        marks.append(self.now())
+        learner.apply_gradients()
+        marks.append(self.now())
+        return dict(zip(("clips", "forward", "backward", "optimiser"), np.diff(marks).tolist(), strict=True))
+
+    def flops(self) -> int:
+        """Of one update's forward and backward passes: products only, one multiplication and addition are two."""
+        learner, plan = self.learners[False], self.plan(0)
+        draws = learner.draw(len(plan.start), self.cutter.clip_length, 0, 0)
+        with FlopCounterMode(display=False) as counter:
+            _, terms = learner.observe(self.cutter.cut(plan), draws, epoch=0)
+            self.fabric.backward(terms.loss)
+        learner.model.zero_grad(set_to_none=True)
+        return counter.get_total_flops()
+
+    def rollout(self, sequences: int = 1) -> Iterator[np.ndarray]:
+        predictor = self.learners[False].smoothed
+        first = self.recordings[0]
+        if sequences == 1:
+            return predict(predictor, first.frames[0], first.poses)
+        given = [Given(one.frames[0], one.poses) for one in list(self.recordings)[:sequences]]
+        return predict_together(predictor, given)
+
+    def now(self) -> float:
+        if self.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def forcing(config: Config, forced: bool) -> Config:
+    rate = 1.0 if forced else 0.0
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, teacher_forcing=rate))
+
+
+def build_arms(folder: Path, device: str, size: str) -> dict[str, CourseWay | OurWay]:
+    height_width = parse_size(size)
+    recordings = [dance(FRAMES, seed=seed, size=height_width).recording for seed in range(5)]
+    for number in range(FRAMES):
+        Image.fromarray(recordings[0].frames[number]).save(folder / f"frame{number}.png")
+        Image.fromarray(recordings[0].poses[number]).save(folder / f"pose{number}.png")
+    return {
+        "the course's way": CourseWay(folder, resolve_device(device)),
+        "lab4": OurWay(dataclasses.replace(RECIPES["lab4"], size=size), recordings, device),
+        "default": OurWay(dataclasses.replace(RECIPES["anchored"], size=size), recordings, device),
+    }
+
+
+# Measuring --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Figures:
+    """What was measured of one arm, one number a round."""
+
+    trained: list[float] = field(default_factory=list)
+    forced: list[float] = field(default_factory=list)
+    rolled: list[float] = field(default_factory=list)
+    rolled_five: list[float] = field(default_factory=list)
+    first_frame_ms: list[float] = field(default_factory=list)
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    """All arms, in turns; medians, with the lowest and highest round."""
+    with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        arms = build_arms(Path(folder), asked.device, asked.size)
+        figures = {name: Figures() for name in arms}
+        peaks: dict[str, list[float]] = {"bfloat16": [], "float32": []}
+        parts: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
+        for turn in range(-1, asked.rounds):  # the first round warms up and is not counted
+            for kind, seen in peaks.items():
+                seen += [matrix_peak(getattr(torch, kind), asked)] * (turn >= 0)
+            for name, arm in arms.items():
+                one = one_round(arm, turn + 1, asked.seconds if turn >= 0 else 0.5)
+                if turn >= 0:
+                    for what, value in one.items():
+                        getattr(figures[name], what).append(value)
+                    if isinstance(arm, OurWay):
+                        parts[name] += [arm.parts(step) for step in range(3)]
+                print(".", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        ours = {name: arm for name, arm in arms.items() if isinstance(arm, OurWay)}
+        fabric = ours["default"].fabric
+        return {
+            "machine": machine_facts(fabric),
+            "size": asked.size,
+            "rounds": asked.rounds,
+            "matrix_flops": {kind: statistics.median(seen) for kind, seen in peaks.items()},
+            "arms": {name: spread(one) for name, one in figures.items()},
+            "parts": {name: {part: share(seen, part) for part in seen[0]} for name, seen in parts.items() if seen},
+            "flops_per_prediction": {name: arm.flops() / predictions(arm.config) for name, arm in ours.items()},
+            "peak_memory_mb": {name: memory_of(name, asked) for name in arms},
+        }
+
+
+def one_round(arm: CourseWay | OurWay, turn: int, seconds: float) -> dict[str, float]:
+    found = {
+        "trained": per_second(lambda step: arm.update(step, forced=False), turn, seconds),
+        "forced": per_second(lambda step: arm.update(step, forced=True), turn, seconds),
+    }
+    found["first_frame_ms"], found["rolled"] = rolled(arm.rollout, 1, seconds)
+    if isinstance(arm, OurWay):
+        _, found["rolled_five"] = rolled(lambda: arm.rollout(5), 5, seconds)
+    return found
+
+
+def per_second(work: Callable[[int], int], turn: int, seconds: float) -> float:
+    """Predictions a second; an update reports a number from the device, so it is over when it returns."""
+    done, start = 0, time.perf_counter()
+    step = 1000 * turn
+    while (passed := time.perf_counter() - start) < seconds or not done:
+        done += work(step)
+        step += 1
+    return done / passed
+
+
+def rolled(begin: Callable[[], Iterator[np.ndarray]], sequences: int, seconds: float) -> tuple[float, float]:
+    """Milliseconds to the first predicted frame, and frames a second from then on (of all sequences together)."""
+    start = time.perf_counter()
+    frames = begin()
+    next(frames)
+    second = next(frames, None)
+    assert second is not None
+    first_ms = 1e3 * (time.perf_counter() - start)
+    done, start = 0, time.perf_counter()
+    for _ in frames:
+        done += sequences
+        if time.perf_counter() - start > seconds:
+            break
+    return first_ms, done / (time.perf_counter() - start)
+
+
+def matrix_peak(kind: torch.dtype, asked: argparse.Namespace) -> float:
+    """Floating point operations a second of a large product: the best of three."""
+    device = resolve_device(asked.device)
+    side = MATRIX_SIDE[device]
+    one, other = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+    best = 0.0
+    for _ in range(3):
+        start = time.perf_counter()
+        product = one @ other
+        product[0, 0].item()
+        best = max(best, 2.0 * side**3 / (time.perf_counter() - start))
+    return best
+
+
+def predictions(config: Config) -> int:
+    return config.training.batch_size * (config.training.clip_length - 1)
+
+
+def share(seen: list[dict[str, float]], part: str) -> float:
+    """Of an update's time, the median over updates."""
+    return statistics.median(one[part] / sum(one.values()) for one in seen)
+
+
+def spread(figures: Figures) -> dict[str, list[float]]:
+    """Median, lowest and highest of each figure that was measured."""
+    return {
+        name: [statistics.median(seen), min(seen), max(seen)]
+        for name, seen in dataclasses.asdict(figures).items()
+        if seen
+    }
+
+
+def memory_of(name: str, asked: argparse.Namespace) -> float:
+    """Megabytes at the most in a process that trains three updates and rolls out a second of frames."""
+    words = [sys.executable, __file__, "--memory", name, "--device", asked.device, "--size", asked.size]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def peak_memory(name: str, asked: argparse.Namespace) -> float:
+    with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        arms = build_arms(Path(folder), asked.device, asked.size)
+        if name.startswith("frames "):
+            write_long_video(arms["default"], int(name.split()[1]), Path(folder, "long.mp4"))
+        else:
+            for step in range(3):
+                arms[name].update(step, forced=False)
+            rolled(arms[name].rollout, 1, 1.0)
+    if resolve_device(asked.device) == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss begins with what the parent process had
+        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def write_long_video(arm: CourseWay | OurWay, count: int, path: Path) -> None:
+    """Roll out so many frames into a video; one pose map stands for all, so that it is the rollout that has memory."""
+    assert isinstance(arm, OurWay)
+    first = arm.recordings[0]
+    poses = np.broadcast_to(first.poses[0], (count, *first.poses[0].shape))
+    with open_writer(path, fps=25) as video:
+        for frames in predict(arm.learners[False].smoothed, first.frames[0], poses):
+            video.write(frames[0])
+
+
+# Starting ---------------------------------------------------------------------------------------------------------
+
+
+def start_up(asked: argparse.Namespace) -> dict[str, float]:
+    """Seconds from the command to its end, medians of five: the help, and a video of two frames."""
+    with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        data, run = Path(folder, "data"), Path(folder, "run")
+        posecast = [sys.executable, "-m", "posecast"]
+        made = dance(64, seed=0, size=parse_size(asked.size)).recording
+        config = dataclasses.replace(RECIPES["anchored"], size=asked.size, budget=Budget(steps=1))
+        train(config, Footage([made], [made], {}), run)
+        data.mkdir()
+        for number in range(2):
+            write_png(data / f"{number}.png", made.poses[number])
+        write_png(Path(folder, "me.png"), made.frames[0])
+        words = ["generate", run, "--first-frame", Path(folder, "me.png"), "--poses", data]
+        words += ["--out", Path(folder, "me.mp4"), "--force"]
+        commands = {"posecast --help": ["--help"], "posecast generate, two frames": words}
+        return {name: statistics.median(seconds_of([*posecast, *map(str, said)])) for name, said in commands.items()}
+
+
+def seconds_of(words: list[str]) -> list[float]:
+    found = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        found.append(time.perf_counter() - start)
+    return found
+
+
+# How it grows -----------------------------------------------------------------------------------------------------
+
+
+def growth(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Predictions trained a second, default recipe, one knob changed at a time."""
+    recipe = dataclasses.replace(RECIPES["anchored"], size=asked.size)
+
+    def changed(**knobs: Any) -> Config:
+        return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **knobs))
+
+    tried = {
+        "batch": {str(b): changed(batch_size=b) for b in (1, 2, 4, 8, 16, 64)},
+        "clip length": {str(t): changed(clip_length=t) for t in (2, 4, 8, 16, 32)},
+        "size": {size: dataclasses.replace(recipe, size=size) for size in ("32x64", "64x128", "128x256", "256x512")},
+    }
+    found: dict[str, dict[str, float]] = {}
+    for what, configs in tried.items():
+        found[what] = {}
+        for value, config in configs.items():
+            recordings = [dance(96, seed=seed, size=parse_size(config.size)).recording for seed in range(3)]
+            arm = OurWay(config, recordings, asked.device)
+            arm.update(0, forced=False)
+            rounds = [
+                per_second(lambda step, arm=arm: arm.update(step, forced=False), turn, asked.seconds / 2)
+                for turn in range(3)
+            ]
+            found[what][value] = statistics.median(rounds)
+            print(".", end="", file=sys.stderr, flush=True)
+    found["processes"] = {str(count): trained_by(count, asked) for count in (1, 2)}
+    print(file=sys.stderr)
+    return found
+
+
+def trained_by(processes: int, asked: argparse.Namespace) -> float:
+    """What `posecast train --devices N` logs, the machine's threads shared out among its processes."""
+    with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        data, run = Path(folder, "data"), Path(folder, "run")
+        threads = max(1, torch.get_num_threads() // processes)
+        posecast = ["env", f"OMP_NUM_THREADS={threads}", sys.executable, "-m", "posecast"]
+        subprocess.run([*posecast, "synth", data, "--frames", "320"], check=True, capture_output=True)
+        budget = ["--steps", "120", "--validation-frames", "32", "--validate-every", "100"]
+        words = ["train", "--data", data, "--out", run, *budget, "--devices", str(processes), "--device", asked.device]
+        subprocess.run([*posecast, *words], check=True, capture_output=True)
+        entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        return statistics.median(entry["frames_per_second"] for entry in entries[1:] or entries)
+
+
+# Saying it --------------------------------------------------------------------------------------------------------
+
+
+def report(found: dict[str, Any]) -> str:
+    """The figures as Markdown tables."""
+    machine, peaks = found["machine"], found["matrix_flops"]
+    lines = [
+        f"{found['size']}, {machine['device']}, {machine['threads']} threads, {machine['precision']}, torch "
+        f"{machine['torch']}; matrix peak {peaks['bfloat16'] / 1e9:.0f} GFLOP/s in bfloat16, "
+        f"{peaks['float32'] / 1e9:.0f} in float32; medians of {found['rounds']} rounds (lowest to highest)",
+        "",
+        "| frames/s | " + " | ".join(found["arms"]) + " |",
+        "|---|" + "---|" * len(found["arms"]),
+    ]
+    titles = {
+        "trained": "trained, own predictions fed back",
+        "forced": "trained, teacher forcing",
+        "rolled": "rolled out, one sequence",
+        "rolled_five": "rolled out, five at once",
+        "first_frame_ms": "milliseconds to the first frame",
+    }
+    course = found["arms"]["the course's way"]
+    for key, title in titles.items():
+        cells = []
+        for arm in found["arms"].values():
+            if key not in arm:
+                cells.append("")
+                continue
+            base = course["rolled" if key == "rolled_five" else key]
+            ratio = arm[key][0] / base[0]
+            times = "" if arm is course or key == "first_frame_ms" else f", **{ratio:.1f}x**"
+            cells.append(f"{arm[key][0]:,.1f} ({arm[key][1]:,.1f} to {arm[key][2]:,.1f}){times}")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    rows: dict[str, list[str]] = {"GFLOP a prediction, forward and backward": [], "share of the bfloat16 peak": []}
+    rows |= {f"time: {part}": [] for part in next(iter(found["parts"].values()))}
+    for name, arm in found["arms"].items():
+        # The course's way computes what lab4 does, but encodes no frame for more than one clip's step.
+        flops = found["flops_per_prediction"].get(name)
+        rows["GFLOP a prediction, forward and backward"].append(f"{flops / 1e9:.2f}" if flops else "")
+        rows["share of the bfloat16 peak"].append(
+            f"{100 * flops * arm['trained'][0] / peaks['bfloat16']:.0f} %" if flops else ""
+        )
+        for part in next(iter(found["parts"].values())):
+            seen = found["parts"].get(name)
+            rows[f"time: {part}"].append(f"{100 * seen[part]:.1f} %" if seen else "")
+    rows["peak memory, MB"] = [f"{found['peak_memory_mb'][name]:,.0f}" for name in found["arms"]]
+    lines += [f"| {title} | " + " | ".join(cells) + " |" for title, cells in rows.items()]
+    lines += ["", "| start | seconds |", "|---|---|"]
+    lines += [f"| `{name}` | {seconds:.2f} |" for name, seconds in found["start"].items()]
+    if "memory_of_frames" in found:
+        lines += ["", "| frames rolled out into a video | peak memory, MB |", "|---|---|"]
+        lines += [f"| {int(count):,} | {peak:,.0f} |" for count, peak in found["memory_of_frames"].items()]
+    for what, values in found.get("growth", {}).items():
+        lines += ["", f"| {what} | " + " | ".join(values) + " |", "|---|" + "---|" * len(values)]
+        lines.append("| trained frames/s | " + " | ".join(f"{v:,.0f}" for v in values.values()) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
