@@ -139,14 +139,11 @@ class OurWay:
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
         self.learners = {forced: Learner(self.fabric, forcing(config, forced)) for forced in (False, True)}
         self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]], {}))
-        self.plans: list[ClipPlan] = []
+        batch_size = config.training.batch_size
+        self.plans = list(self.cutter.epoch(64 * batch_size, batch_size, 0, 0))
 
     def plan(self, step: int) -> ClipPlan:
-        training = self.config.training
-        while len(self.plans) <= step:
-            more = self.cutter.epoch(64 * training.batch_size, training.batch_size, 0, len(self.plans))
-            self.plans.extend(more)
-        return self.plans[step]
+        return self.plans[step % len(self.plans)]
 
     def update(self, step: int, *, forced: bool) -> int:
         learner = self.learners[forced]
@@ -271,7 +268,7 @@ def one_round(arm: CourseWay | OurWay, turn: int, seconds: float) -> dict[str, f
 def per_second(work: Callable[[int], int], turn: int, seconds: float) -> float:
     """Predictions a second; an update reports a number from the device, so it is over when it returns."""
     done, start = 0, time.perf_counter()
-    step = 1000 * turn
+    step = 16 * turn
     while (passed := time.perf_counter() - start) < seconds or not done:
         done += work(step)
         step += 1

@@ -32,6 +32,17 @@ def test_it_is_the_attention_of_the_paper(attention: AnchorAttention) -> None:
     torch.testing.assert_close(attention(pose, anchor), attention.out(found))
 
 
+@pytest.mark.parametrize("few", [0, 1024])
+def test_instants_ask_the_same_anchors(attention: AnchorAttention, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time-major, each instant as it would alone; by torch's kernel and by products of matrices."""
+    monkeypatch.setattr("posecast.model.attention.FEW_CELLS", few)
+    anchor, instants = cells(2), [cells(seed) for seed in (3, 4, 5)]
+    together = attention(torch.cat(instants), anchor)
+    monkeypatch.undo()
+    alone = torch.cat([attention(pose, anchor) for pose in instants])
+    torch.testing.assert_close(together, alone)
+
+
 def test_where_the_anchor_shows_it_does_not_matter(attention: AnchorAttention) -> None:
     pose, anchor = cells(1), cells(2)
     shuffled = anchor.flatten(2)[:, :, torch.randperm(15)].unflatten(2, (3, 5))

@@ -12,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 HEADS = 4
+FEW_CELLS = 1024
+"""Up to so many, a CPU writes down all weights: two products of matrices are six times as fast, there and back, as
+torch's blockwise kernel (28 pictures of 128 cells). That one's memory does not grow with the square of the cells."""
 
 
 class AnchorAttention(nn.Module):
@@ -31,14 +34,23 @@ class AnchorAttention(nn.Module):
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, pose: Float[Tensor, "TN C h w"], anchor: Float[Tensor, "N C h w"]) -> Tensor:
-        """One row for each of the pose's; all T instants ask the same N anchors (time-major)."""
-        shown = [torch.cat([x] * (len(pose) // len(anchor))) for x in (self.answer(anchor), self.value(anchor))]
-        query, key, value = (by_head(x) for x in (self.ask(pose), *shown))
-        found = nn.functional.scaled_dot_product_attention(query, key, value)
-        cells = found.transpose(1, 2).flatten(2).mT.unflatten(2, pose.shape[2:])
-        return self.out(cells.contiguous(memory_format=torch.channels_last))
+        """One row for each of the pose's; all T instants (time-major) ask the same N anchors."""
+        num_anchors, (height, width) = len(anchor), pose.shape[2:]
+        query, key, value = (by_head(x, num_anchors) for x in (self.ask(pose), self.answer(anchor), self.value(anchor)))
+        found = attended(query, key, value).unflatten(2, (-1, height * width))  # [N, heads, T, cells, depth]
+        cells = found.permute(2, 0, 3, 1, 4).reshape(len(pose), height, width, -1)
+        return self.out(cells.permute(0, 3, 1, 2))  # channels_last, as it lies
 
 
-def by_head(x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N H L D"]:
-    """Cells as the sequence, channels shared out among the heads."""
-    return x.flatten(2).mT.unflatten(2, (HEADS, -1)).transpose(1, 2)
+def by_head(x: Float[Tensor, "TN C h w"], num_anchors: int) -> Float[Tensor, "N H L D"]:
+    """The cells of all instants as one sequence, channels shared out among the heads."""
+    cells = x.permute(0, 2, 3, 1).reshape(-1, num_anchors, x.shape[2] * x.shape[3], HEADS, x.shape[1] // HEADS)
+    return cells.permute(1, 3, 0, 2, 4).flatten(2, 3)
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(query key^T / sqrt(depth)) value, `[N, H, L, D]`."""
+    if query.device.type != "cpu" or key.shape[2] > FEW_CELLS:
+        return nn.functional.scaled_dot_product_attention(query, key, value)
+    weights = torch.softmax(query.shape[-1] ** -0.5 * (query @ key.mT), -1)
+    return weights @ value
