@@ -41,7 +41,6 @@ from posecast.rollout import Given, predict, predict_together
 from posecast.training import build_cutter, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
-FRAMES = 630
 MATRIX_SIDE = {"cpu": 4096, "cuda": 16384}
 
 
@@ -67,6 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--size", default="32x64", help="of the pictures (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=630, help="of each recording (default: %(default)s)")
     parser.add_argument("--growth", action="store_true", help="also against batch, clip length, size and processes")
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # an arm, measured in a process of its own
     return parser.parse_args()
@@ -82,9 +82,9 @@ class CourseWay:
     memory order, one frame after the other.
     """
 
-    def __init__(self, folder: Path, device: str) -> None:
-        self.folder, self.device = folder, device
-        self.networks = Lab4Networks(Lab4(), (32, 64)).to(device).to(memory_format=torch.contiguous_format)
+    def __init__(self, folder: Path, frames: int, device: str, size: tuple[int, int]) -> None:
+        self.folder, self.frames, self.device = folder, frames, device
+        self.networks = Lab4Networks(Lab4(), size).to(device).to(memory_format=torch.contiguous_format)
         self.optimizer = torch.optim.Adam(self.networks.parameters(), 1e-3)
 
     def picture(self, kind: str, number: int) -> Tensor:
@@ -98,7 +98,7 @@ class CourseWay:
 
     def update(self, step: int, *, forced: bool) -> int:
         """One update; the number of frames predicted."""
-        starts = np.random.default_rng(step).integers(0, FRAMES - COURSE_CLIP, COURSE_BATCH)
+        starts = np.random.default_rng(step).integers(0, self.frames - COURSE_CLIP, COURSE_BATCH)
         frames, poses = self.clip("frame", starts), self.clip("pose", starts)
         previous, loss = frames[:, 0], torch.zeros((), device=self.device)
         for t in range(1, COURSE_CLIP):
@@ -121,7 +121,7 @@ class CourseWay:
         """A pose is decoded and encoded when it is reached."""
         self.networks.eval()
         frame = self.picture("frame", 0)[None].to(self.device)
-        for t in range(1, FRAMES):
+        for t in range(1, self.frames):
             pose = self.networks.encode_condition(self.picture("pose", t)[None].to(self.device), ())
             z = torch.randn(1, *self.networks.latent_shape, device=self.device)
             frame = self.networks.paint(self.networks.encode_frame(frame), pose, z)
@@ -194,16 +194,17 @@ def forcing(config: Config, forced: bool) -> Config:
     return dataclasses.replace(config, training=dataclasses.replace(config.training, teacher_forcing=rate))
 
 
-def build_arms(folder: Path, device: str, size: str) -> dict[str, CourseWay | OurWay]:
-    height_width = parse_size(size)
-    recordings = [dance(FRAMES, seed=seed, size=height_width).recording for seed in range(5)]
-    for number in range(FRAMES):
+def build_arms(folder: Path, asked: argparse.Namespace) -> dict[str, CourseWay | OurWay]:
+    size = parse_size(asked.size)
+    recordings = [dance(asked.frames, seed=seed, size=size).recording for seed in range(5)]
+    for number in range(asked.frames):
         Image.fromarray(recordings[0].frames[number]).save(folder / f"frame{number}.png")
         Image.fromarray(recordings[0].poses[number]).save(folder / f"pose{number}.png")
+    lab4, ours = (dataclasses.replace(RECIPES[name], size=asked.size) for name in ("lab4", "anchored"))
     return {
-        "the course's way": CourseWay(folder, resolve_device(device)),
-        "lab4": OurWay(dataclasses.replace(RECIPES["lab4"], size=size), recordings, device),
-        "default": OurWay(dataclasses.replace(RECIPES["anchored"], size=size), recordings, device),
+        "the course's way": CourseWay(folder, asked.frames, resolve_device(asked.device), size),
+        "lab4": OurWay(lab4, recordings, asked.device),
+        "default": OurWay(ours, recordings, asked.device),
     }
 
 
@@ -224,7 +225,7 @@ class Figures:
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """All arms, in turns; medians, with the lowest and highest round."""
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-        arms = build_arms(Path(folder), asked.device, asked.size)
+        arms = build_arms(Path(folder), asked)
         figures = {name: Figures() for name in arms}
         peaks: dict[str, list[float]] = {"bfloat16": [], "float32": []}
         parts: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
@@ -326,13 +327,14 @@ def spread(figures: Figures) -> dict[str, list[float]]:
 def memory_of(name: str, asked: argparse.Namespace) -> float:
     """Megabytes at the most in a process that trains three updates and rolls out a second of frames."""
     words = [sys.executable, __file__, "--memory", name, "--device", asked.device, "--size", asked.size]
+    words += ["--frames", str(asked.frames)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return float(done.stdout.strip().splitlines()[-1])
 
 
 def peak_memory(name: str, asked: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-        arms = build_arms(Path(folder), asked.device, asked.size)
+        arms = build_arms(Path(folder), asked)
         if name.startswith("frames "):
             write_long_video(arms["default"], int(name.split()[1]), Path(folder, "long.mp4"))
         else:
@@ -362,7 +364,7 @@ def write_long_video(arm: CourseWay | OurWay, count: int, path: Path) -> None:
 
 
 def start_up(asked: argparse.Namespace) -> dict[str, float]:
-    """Seconds from the command to its end, medians of five: the help, and a video of two frames."""
+    """Seconds from a command's start to its end: the help, and a video of two frames."""
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         data, run = Path(folder, "data"), Path(folder, "run")
         posecast = [sys.executable, "-m", "posecast"]
@@ -376,16 +378,19 @@ def start_up(asked: argparse.Namespace) -> dict[str, float]:
         words = ["generate", run, "--first-frame", Path(folder, "me.png"), "--poses", data]
         words += ["--out", Path(folder, "me.mp4"), "--force"]
         commands = {"posecast --help": ["--help"], "posecast generate, two frames": words}
-        return {name: statistics.median(seconds_of([*posecast, *map(str, said)])) for name, said in commands.items()}
+        return {
+            name: statistics.median(seconds_of([*posecast, *map(str, said)], asked.rounds))
+            for name, said in commands.items()
+        }
 
 
-def seconds_of(words: list[str]) -> list[float]:
+def seconds_of(words: list[str], rounds: int) -> float:
     found = []
-    for _ in range(5):
+    for _ in range(rounds):
         start = time.perf_counter()
         subprocess.run(words, check=True, capture_output=True)
         found.append(time.perf_counter() - start)
-    return found
+    return statistics.median(found)
 
 
 # How it grows -----------------------------------------------------------------------------------------------------

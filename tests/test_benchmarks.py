@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from posecast.cli import main
+from posecast.files import read_json
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 GRID = """
@@ -56,3 +57,22 @@ def test_quality_compares_variants_and_skips_what_is_finished(
     run("gallery.py", out / "default-fold0", "--data", data, "--out", picture, "--frames", "20")
     with Image.open(picture) as gallery:
         assert gallery.n_frames == 20  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_speed_measures_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said is what is written: ratios are of the medians, and shares of an update's time make one."""
+    run(
+        "speed.py",
+        "--out",
+        tmp_path / "speed.json",
+        *"--rounds 1 --seconds 0.05 --size 16x16 --frames 40 --device cpu".split(),
+    )
+    shown = capsys.readouterr().out
+    found = read_json(tmp_path / "speed.json", "what was measured")
+    course, ours = (found["arms"][name]["trained"][0] for name in ("the course's way", "default"))
+    assert f"**{ours / course:.1f}x**" in shown
+    for parts in found["parts"].values():
+        assert 0.8 < sum(parts.values()) < 1.2
+    assert set(found["peak_memory_mb"]) == {"the course's way", "lab4", "default"}
+    assert found["start"]["posecast --help"] > 0
+    assert found["flops_per_prediction"]["lab4"] > found["flops_per_prediction"]["default"] > 0
