@@ -1,0 +1,109 @@
+"""Any video file to upright frames with their times, and to frames at an even rate.
+
+In: a file that FFmpeg reads (through PyAV): any container, orientation flag, pixel shape, fixed or variable rate.
+Out: uint8 `[H, W, 3]`, RGB, one at a time with its time in seconds; a video is never held whole.
+Knows no poses. Next: `extraction.py`, which finds a person in the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from posecast.errors import InputError
+
+MAX_FRAME_PIXELS = 64_000_000
+"""Larger frames are refused: a header of a few bytes can ask for gigabytes."""
+
+
+class Moment(NamedTuple):
+    """A frame and when it is shown, in seconds from the video's first frame."""
+
+    time_s: float
+    frame: np.ndarray
+    """uint8 `[H, W, 3]`, upright, with square pixels."""
+
+
+def read_moments(path: str | Path, *, start_s: float = 0.0) -> Iterator[Moment]:
+    """The frames of a video from `start_s` on, in the order in which they are shown, by their own time stamps.
+
+    Raises InputError if the file is missing, no video, or broken before its first frame; where it breaks later, the
+    video ends there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no video {path}; expected a file, such as clip.mp4.")
+    first = last = None
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise InputError(f"{path} has no pictures, only sound or text; expected a video.")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for number, shown in enumerate(container.decode(stream)):
+                time_s = _time_of(shown, number, stream)
+                if first is None:
+                    first = time_s
+                if last is not None and time_s <= last:
+                    continue  # a damaged stamp: two frames cannot be shown at once
+                last = time_s
+                if time_s - first >= start_s - 1e-9:
+                    yield Moment(time_s - first, upright(shown, stream.sample_aspect_ratio))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if last is None:
+            raise InputError(f"{path} is no readable video ({error}); expected one that FFmpeg reads.") from error
+    if last is None:
+        raise InputError(f"{path} has no frames; expected a video.")
+
+
+def _time_of(shown: av.VideoFrame, number: int, stream: av.VideoStream) -> float:
+    """By the frame's stamp; by counting only where the file has none."""
+    if shown.pts is not None and shown.time_base is not None:
+        return float(shown.pts * shown.time_base)
+    return number / float(stream.average_rate or 25)
+
+
+def upright(shown: av.VideoFrame, pixel_shape: Fraction | None = None) -> np.ndarray:
+    """A decoded frame as a player shows it: its pixels, so many times wider than high, made square; then turned."""
+    width, height = shown.width, shown.height
+    if width * height > MAX_FRAME_PIXELS:
+        raise ValueError(f"a frame has {width} x {height} pixels, too many")
+    if pixel_shape and 0.25 <= pixel_shape <= 4 and pixel_shape != 1:  # others are mistakes
+        width = round(width * float(pixel_shape))
+    pixels = shown.to_ndarray(format="rgb24", width=width, height=height)
+    return np.ascontiguousarray(np.rot90(pixels, round(shown.rotation / 90) % 4))
+
+
+def resampled(moments: Iterable[Moment], fps: float, *, end_s: float = float("inf")) -> Iterator[Moment]:
+    """Frames at an even rate: for each instant, from the first moment on, the frame that is nearest in time.
+
+    So each is right to half of the gap between two frames of the video, however uneven they are; a fast video loses
+    frames, a slow one repeats some. The times are those of the instants.
+    """
+    before: Moment | None = None
+    begin, count = 0.0, 0
+    for moment in moments:
+        begin = moment.time_s if before is None else begin
+        while before is not None and (instant := begin + count / fps) < (before.time_s + moment.time_s) / 2:
+            if instant > end_s:
+                return
+            yield Moment(instant, before.frame)
+            count += 1
+        before = moment
+    while before is not None and (instant := begin + count / fps) <= min(end_s, before.time_s + 1e-6):
+        yield Moment(instant, before.frame)
+        count += 1
+
+
+def length_s(path: str | Path) -> float | None:
+    """How long a video says it is, for showing the time left; None where it does not say."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.error.FFmpegError, OSError):
+        return None
