@@ -50,9 +50,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where runs are kept")
     parser.add_argument(
         "--looks",
-        type=lambda words: [int(word) for word in words.split(",")],
+        type=lambda words: [int(word) for word in words.split(",") if word],
         default=[4, 16, 64],
-        help="numbers of looks, with commas between (default: 4,16,64)",
+        help="numbers of looks, with commas between; may be empty (default: 4,16,64)",
     )
     parser.add_argument("--unseen", type=int, default=3, help="looks to be judged by (default: %(default)s)")
     parser.add_argument("--own", action="store_true", help="train a model on each unseen look itself, too")

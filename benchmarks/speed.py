@@ -41,6 +41,13 @@ from posecast.rollout import Given, predict, predict_together
 from posecast.training import build_cutter, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
+SIZES: dict[str, dict[str, Any]] = {
+    "32x64": {},
+    "64x128": {"patch": 4},
+    "128x256": {"patch": 4, "widths": (32, 64, 96, 128)},
+    "256x512": {"patch": 4, "widths": (32, 64, 96, 128, 128)},
+}
+"""Sizes, and the networks for them: larger patches, then more scales."""
 MATRIX_SIDE = {"cpu": 4096, "cuda": 16384}
 
 
@@ -84,7 +91,8 @@ class CourseWay:
 
     def __init__(self, folder: Path, frames: int, device: str, size: tuple[int, int]) -> None:
         self.folder, self.frames, self.device = folder, frames, device
-        self.networks = Lab4Networks(Lab4(), size).to(device).to(memory_format=torch.contiguous_format)
+        self.networks = Lab4Networks(Lab4(), size).to(device)
+        self.networks.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.Adam(self.networks.parameters(), 1e-3)
 
     def picture(self, kind: str, number: int) -> Tensor:
@@ -98,7 +106,7 @@ class CourseWay:
 
     def update(self, step: int, *, forced: bool) -> int:
         """One update; the number of frames predicted."""
-        starts = np.random.default_rng(step).integers(0, self.frames - COURSE_CLIP, COURSE_BATCH)
+        starts = np.random.default_rng(step).integers(0, self.frames - COURSE_CLIP, COURSE_BATCH).tolist()
         frames, poses = self.clip("frame", starts), self.clip("pose", starts)
         previous, loss = frames[:, 0], torch.zeros((), device=self.device)
         for t in range(1, COURSE_CLIP):
@@ -138,7 +146,7 @@ class OurWay:
         accelerator = resolve_device(device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
         self.learners = {forced: Learner(self.fabric, forcing(config, forced)) for forced in (False, True)}
-        self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]], {}))
+        self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]]))
         batch_size = config.training.batch_size
         self.plans = list(self.cutter.epoch(64 * batch_size, batch_size, 0, 0))
 
@@ -370,7 +378,7 @@ def start_up(asked: argparse.Namespace) -> dict[str, float]:
         posecast = [sys.executable, "-m", "posecast"]
         made = dance(64, seed=0, size=parse_size(asked.size)).recording
         config = dataclasses.replace(RECIPES["anchored"], size=asked.size, budget=Budget(steps=1))
-        train(config, Footage([made], [made], {}), run)
+        train(config, Footage([made], [made]), run)
         data.mkdir()
         for number in range(2):
             write_png(data / f"{number}.png", made.poses[number])
@@ -378,10 +386,7 @@ def start_up(asked: argparse.Namespace) -> dict[str, float]:
         words = ["generate", run, "--first-frame", Path(folder, "me.png"), "--poses", data]
         words += ["--out", Path(folder, "me.mp4"), "--force"]
         commands = {"posecast --help": ["--help"], "posecast generate, two frames": words}
-        return {
-            name: statistics.median(seconds_of([*posecast, *map(str, said)], asked.rounds))
-            for name, said in commands.items()
-        }
+        return {name: seconds_of([*posecast, *map(str, said)], asked.rounds) for name, said in commands.items()}
 
 
 def seconds_of(words: list[str], rounds: int) -> float:
@@ -406,7 +411,7 @@ def growth(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
     tried = {
         "batch": {str(b): changed(batch_size=b) for b in (1, 2, 4, 8, 16, 64)},
         "clip length": {str(t): changed(clip_length=t) for t in (2, 4, 8, 16, 32)},
-        "size": {size: dataclasses.replace(recipe, size=size) for size in ("32x64", "64x128", "128x256", "256x512")},
+        "size": {size: larger(recipe, size, **networks) for size, networks in SIZES.items()},
     }
     found: dict[str, dict[str, float]] = {}
     for what, configs in tried.items():
@@ -424,6 +429,10 @@ def growth(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
     found["processes"] = {str(count): trained_by(count, asked) for count in (1, 2)}
     print(file=sys.stderr)
     return found
+
+
+def larger(recipe: Config, size: str, **networks: Any) -> Config:
+    return dataclasses.replace(recipe, size=size, networks=dataclasses.replace(recipe.networks, **networks))
 
 
 def trained_by(processes: int, asked: argparse.Namespace) -> float:

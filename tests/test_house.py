@@ -79,6 +79,13 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     assert not loaded & {"torch", "numpy", "PIL", "av", "matplotlib", "lightning_fabric", "yaml"}
 
 
+def test_a_rollout_starts_without_what_only_training_and_judging_need() -> None:
+    """lightning_fabric takes longer to import than torch; with it the first frame came after four seconds."""
+    code = "import sys, posecast.generation; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"lightning_fabric", "torchmetrics", "scipy", "matplotlib"}
+
+
 def test_synth_check_and_report_need_no_torch() -> None:
     for name in ("data.synthetic", "data.checking", "report"):
         code = f"import sys, posecast.{name}; print('torch' in sys.modules)"

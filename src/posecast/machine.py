@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 
 from posecast.errors import InputError
+
+if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
+    from lightning_fabric import Fabric
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
