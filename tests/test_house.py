@@ -11,12 +11,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 
 # A file imports only from files above it.
 ORDER = """
-errors files config settings schedules media
+errors files config settings schedules machine media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
-data/course data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
-model/elbo model/priors model/lab4 model/anchored model/predictor
+data/course data/video data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
+model/elbo model/priors model/attention model/lab4 model/anchored model/predictor
 checkpoint lab4_checkpoints rollout metrics observing futures factors evaluation
-optimizers learning machine pace standing validation resuming training
+optimizers learning pace standing validation resuming training
 plots page runs latent_section report scoring generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template
