@@ -48,7 +48,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "256x512": {"patch": 4, "widths": (32, 64, 96, 128, 128)},
 }
 """Sizes, and the networks for them: larger patches, then more scales."""
-MATRIX_SIDE = {"cpu": 4096, "cuda": 16384}
+MATRIX_SIDE = {"cpu": 2048, "cuda": 16384}
 
 
 def main() -> None:
@@ -173,6 +173,17 @@ class OurWay:
         marks.append(self.now())
         return dict(zip(("clips", "forward", "backward", "optimiser"), np.diff(marks).tolist(), strict=True))
 
+    def operators(self) -> dict[str, float]:
+        """Share of an update's time on the processor by operator, those of a percent and more, the largest first."""
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            for step in range(3):
+                self.update(step, forced=False)
+        own = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+        total = sum(own.values())
+        ordered = sorted(own.items(), key=lambda pair: -pair[1])
+        shown = {name.removeprefix("aten::"): time / total for name, time in ordered if time >= 0.01 * total}
+        return {**shown, "all others": 1.0 - sum(shown.values())}
+
     def flops(self) -> int:
         """Of one update's forward and backward passes: products only, one multiplication and addition are two."""
         learner, plan = self.learners[False], self.plan(0)
@@ -259,6 +270,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             "arms": {name: spread(one) for name, one in figures.items()},
             "parts": {name: {part: share(seen, part) for part in seen[0]} for name, seen in parts.items() if seen},
             "flops_per_prediction": {name: arm.flops() / predictions(arm.config) for name, arm in ours.items()},
+            "operators": ours["default"].operators(),
             "peak_memory_mb": {name: memory_of(name, asked) for name in arms},
         }
 
@@ -496,6 +508,8 @@ def report(found: dict[str, Any]) -> str:
             rows[f"time: {part}"].append(f"{100 * seen[part]:.1f} %" if seen else "")
     rows["peak memory, MB"] = [f"{found['peak_memory_mb'][name]:,.0f}" for name in found["arms"]]
     lines += [f"| {title} | " + " | ".join(cells) + " |" for title, cells in rows.items()]
+    lines += ["", "| operator, default recipe | share of an update's time |", "|---|---|"]
+    lines += [f"| `{name}` | {100 * part:.1f} % |" for name, part in found["operators"].items()]
     lines += ["", "| start | seconds |", "|---|---|"]
     lines += [f"| `{name}` | {seconds:.2f} |" for name, seconds in found["start"].items()]
     if "memory_of_frames" in found:
