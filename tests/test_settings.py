@@ -55,7 +55,6 @@ def test_a_budget_replaces_the_recipes_budget() -> None:
         ({"widths": []}, "a list"),
         ({"widths": [12, 16]}, "multiple of 8"),
         ({"prior": "stationary", "latent_channels": 5}, "in pairs"),
-        ({"attention": 4}, "3 scales"),
         ({"size": "30x64"}, "multiples of 8"),
         ({"size": "32"}, "HEIGHTxWIDTH"),
         ({"size": "-32x64"}, "HEIGHTxWIDTH"),

@@ -40,7 +40,10 @@ class Anchored:
         "stationary, pairs of channels that swing and forget at learned paces.",
     )
     attention: int = knob(
-        0, "Coarsest scales at which the pose asks the whole anchor, not only the same cell.", least=0, most=16
+        0,
+        "Coarsest scales, if there are so many, at which the pose asks the whole anchor, not only its own cell.",
+        least=0,
+        most=16,
     )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
 

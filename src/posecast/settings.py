@@ -156,10 +156,6 @@ def check_anchored(networks: Anchored) -> None:
             f"latent_channels is {networks.latent_channels}; a stationary prior has them in pairs, so choose an "
             "even number."
         )
-    if networks.attention > len(networks.widths):
-        raise InputError(
-            f"attention is {networks.attention}, but there are {len(networks.widths)} scales; choose at most as many."
-        )
 
 
 def read_settings(file: Path) -> Mapping[str, Any]:
