@@ -91,8 +91,11 @@ def fit_weights(predictor: Predictor, weights: Mapping[str, Tensor], origin: Pat
     try:
         predictor.load_state_dict(weights)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{origin} does not fit the configured networks: {reason}") from error
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{origin} does not fit the networks of its configuration ({reason}); it is another run's, or of an earlier "
+            "posecast, whose networks differ: train it again."
+        ) from error
     bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if bad:
         raise InputError(f"{origin} holds values that are not finite, first in {bad[0]}; it cannot be used.")
