@@ -93,8 +93,8 @@ def fit_weights(predictor: Predictor, weights: Mapping[str, Tensor], origin: Pat
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{origin} does not fit the networks of its configuration ({reason}); it is another run's, or of an earlier "
-            "posecast, whose networks differ: train it again."
+            f"{origin} does not fit the networks of its configuration ({reason}); it is another run's, or of an "
+            "earlier posecast, whose networks differ: train it again."
         ) from error
     bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if bad:
