@@ -47,7 +47,7 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_others(predictor
 
 def test_bfloat16_is_autocast_and_stays_inside_the_rollout(predictor: Predictor, square: Recording) -> None:
     """Kernels rounded once are the kernels that autocast rounds at every step; the weights stay as they are."""
-    predictor.bfloat16 = True
+    predictor.in_bfloat16 = True
     before = {name: weight.clone() for name, weight in predictor.state_dict().items()}
     given = square.frames[0], square.poses
     rounded = []
@@ -63,7 +63,7 @@ def test_bfloat16_is_autocast_and_stays_inside_the_rollout(predictor: Predictor,
         for condition, same in zip(by_instant(networks.encode_condition(windows[1:], anchor), 1), rounded, strict=True):
             frame, memory = predictor.imagine_step(networks.encode_frame(frame), condition, memory, None)
             assert torch.equal(frame, same)
-    predictor.bfloat16 = False
+    predictor.in_bfloat16 = False
     difference = torch.stack(rounded) - torch.stack(list(rollout(predictor, *given)))
     assert 0 < float(difference.abs().max()) < 0.05
 
@@ -71,10 +71,10 @@ def test_bfloat16_is_autocast_and_stays_inside_the_rollout(predictor: Predictor,
 def test_a_run_rolls_out_as_it_was_trained(tiny: Config, square: Recording, tmp_path: Path) -> None:
     footage = Footage([square], [square])
     train(tiny, footage, tmp_path / "exact", precision="32-true")
-    assert not load_run(tmp_path / "exact").bfloat16
+    assert not load_run(tmp_path / "exact").in_bfloat16
     train(tiny, footage, tmp_path / "half", precision="bf16-mixed")
     native = resolve_precision("auto", "cpu") == "bf16-mixed"
-    assert load_run(tmp_path / "half").bfloat16 == native
+    assert load_run(tmp_path / "half").in_bfloat16 == native
 
 
 def test_a_future_does_not_depend_on_the_futures_beside_it(predictor: Predictor) -> None:

@@ -81,7 +81,7 @@ def load_run(run: str | Path, device: str = "cpu") -> Predictor:
     config, facts = read_config(folder)
     predictor = Predictor(config)
     trained_in = facts.get("machine", {}).get("precision")
-    predictor.bfloat16 = trained_in == "bf16-mixed" and resolve_precision("auto", device) == "bf16-mixed"
+    predictor.in_bfloat16 = trained_in == "bf16-mixed" and resolve_precision("auto", device) == "bf16-mixed"
     fit_weights(predictor, load_weights(folder / WEIGHTS), folder / WEIGHTS)
     return predictor.to(device).eval().requires_grad_(False)
 

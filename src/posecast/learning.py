@@ -49,7 +49,7 @@ class Learner:
         torch.manual_seed(config.seed)
         self.fabric, self.config = fabric, config
         self.predictor = Predictor(config).to(fabric.device)
-        self.predictor.bfloat16 = fabric._precision.precision == "bf16-mixed"
+        self.predictor.in_bfloat16 = fabric._precision.precision == "bf16-mixed"
         if initial is not None:
             self.predictor.load_state_dict(initial)
         self.averaged = AveragedModel(self.predictor, multi_avg_fn=warmed_average(config.training.ema_decay))

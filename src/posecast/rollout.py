@@ -98,8 +98,8 @@ def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor
 
     Kernels are rounded once here instead of at every step by autocast: the same numbers, sooner.
     """
-    arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=predictor.bfloat16)
-    if not predictor.bfloat16:
+    arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=predictor.in_bfloat16)
+    if not predictor.in_bfloat16:
         return predictor, arithmetic
     rounded = copy.deepcopy(predictor)
     for module in rounded.modules():

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from posecast.errors import InputError
 
@@ -54,7 +55,7 @@ def read_moments(path: str | Path, *, start_s: float = 0.0) -> Iterator[Moment]:
                 last = time_s
                 if time_s - first >= start_s - 1e-9:
                     yield Moment(time_s - first, upright(shown, stream.sample_aspect_ratio))
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         if last is None:
             raise InputError(f"{path} is no readable video ({error}); expected one that FFmpeg reads.") from error
     if last is None:
@@ -105,5 +106,5 @@ def length_s(path: str | Path) -> float | None:
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             return container.duration / av.time_base if container.duration else None
-    except (av.error.FFmpegError, OSError):
+    except (FFmpegError, OSError):
         return None

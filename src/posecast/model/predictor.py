@@ -83,7 +83,7 @@ class Predictor(nn.Module):
         super().__init__()
         size = parse_size(config.size)
         self.config = config
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         """Whether rollouts multiply in bfloat16: so the run was trained, and this machine does it natively."""
         self.networks: Networks
         if isinstance(config.networks, Anchored):
