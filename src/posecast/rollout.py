@@ -49,7 +49,7 @@ def rollout(
     generators: Sequence[torch.Generator] | None = None,
     anchor: tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]] | None = None,
 ) -> Iterator[Float[Tensor, "N 3 H W"]]:
-    """Imagine frames 2..T: one batch of N futures an instant, floats that are never rounded in between.
+    """Imagine frames 2..T: one batch of N futures an instant, floats that are never rounded to pixels in between.
 
     One generator a future; without generators z is the prior's mean and N is 1.
     """

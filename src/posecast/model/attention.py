@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 HEADS = 4
-FEW_CELLS = 1024
+FEW_CELLS = 256
 """Up to so many, a CPU writes down all weights: two products of matrices are six times as fast, there and back, as
-torch's blockwise kernel (28 pictures of 128 cells). That one's memory does not grow with the square of the cells."""
+torch's blockwise kernel (28 pictures of 128 cells). That one's memory does not grow with the square of the cells;
+64 instants of 1024 cells would be a gigabyte of weights."""
 
 
 class AnchorAttention(nn.Module):
