@@ -388,3 +388,87 @@ def test_demo_tells_the_whole_story_and_works_twice(tmp_path: Path, capsys: pyte
     assert "nearest training pose map" in capsys.readouterr().out
     for name in ("data/hidden.npz", "run/scores.json", "report.html"):
         assert (out / name).is_file()
+
+
+# Footage of one's own ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn dancer as a video with sound, as a phone would bring it."""
+    from fractions import Fraction
+
+    import av
+
+    from posecast.data.dancer import dance
+
+    path = tmp_path_factory.mktemp("own") / "dancer.mov"
+    frames = dance(40, seed=1, size=(240, 360)).recording.frames
+    with av.open(str(path), "w") as container:
+        pictures, sound = container.add_stream("libx264", rate=20), container.add_stream("aac", rate=16000)
+        pictures.height, pictures.width, pictures.pix_fmt = 240, 360, "yuv420p"
+        sound.layout = "mono"
+        for frame in frames:
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for k in range(32):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            block.rate, block.pts, block.time_base = 16000, 1024 * k, Fraction(1, 16000)
+            container.mux(sound.encode(block))
+        container.mux(pictures.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
+def test_from_a_video_to_a_puppet(
+    own_video: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """extract, train, drive: with the estimator, offline, nothing given but a video."""
+    pytest.importorskip("mediapipe", reason="the extra posecast[video], not there for Python 3.13")
+    out, puppet = tmp_path / "mine", tmp_path / "puppet"
+    assert main(["extract", str(own_video), str(out), "--size", "16x24", "--val", "20%"]) == 0
+    said = capsys.readouterr().out
+    assert "32 frames to train on, 8 to validate on" in said
+    assert "the person was found in 40 of 40 frames" in said
+    assert main(["check", str(out)]) == 0
+    assert main(["train", "--data", str(out), "--out", str(puppet), *TINY[2:], "--size", "16x24"]) == 0
+    body = json.loads((puppet / "config.json").read_text())["body"]
+    assert 0.5 < body["ground"] < 1
+    first = out / "val" / "val_img" / "frame000034.png"
+    words = ["generate", str(puppet), "--first-frame", str(first), "--poses", str(own_video)]
+    assert main([*words, "--out", str(tmp_path / "v.mp4"), "--audio"]) == 0
+    assert len(list(read_video(tmp_path / "v.mp4"))) == 41  # the photo, and what is followed
+    import av
+
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        assert len(container.streams.audio) == 1
+        assert container.streams.video[0].average_rate == 20
+    assert main([*words[:-1], str(out), "--out", str(tmp_path / "w.gif"), "--no-fit"]) == 0
+    assert len(list(read_video(tmp_path / "w.gif"))) == 41
+
+
+def test_extract_needs_sensible_words(own_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert "expected a video" in refused(capsys, "extract", own_video)
+    assert "--val" in refused(capsys, "extract", own_video, out, "--val", "many")
+    assert "no time" in refused(capsys, "extract", own_video, out, "--start", "soon")
+    assert "--keypoints" in refused(capsys, "extract", own_video, own_video, out, "--keypoints", tmp_path)
+    assert "There is no video" in refused(capsys, "extract", tmp_path / "none.mp4", out)
+    assert "OpenPose" in refused(capsys, "extract", own_video, out, "--keypoints", tmp_path)
+    assert not out.exists()
+
+
+def test_what_cannot_be_driven_is_said(
+    own_video: Path, run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = next((data / "test/test_img/0").iterdir())
+    words = ["generate", run, "--first-frame", first, "--out"]
+    assert "has no sound" in refused(capsys, *words, tmp_path / "a.mp4", "--poses", data, "--audio")
+    assert "cannot hold sound" in refused(capsys, *words, tmp_path / "a.gif", "--poses", own_video, "--audio")
+    older = tmp_path / "older"
+    shutil.copytree(run, older)
+    config = json.loads((older / "config.json").read_text())
+    del config["body"]
+    (older / "config.json").write_text(json.dumps(config))
+    said = refused(capsys, "generate", older, "--first-frame", first, "--poses", own_video, "--out", tmp_path / "a.gif")
+    assert "--no-fit" in said
+    assert not (tmp_path / "a.gif").exists()

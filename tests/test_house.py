@@ -13,11 +13,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 ORDER = """
 errors files config settings schedules machine media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
-data/course data/video data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
+data/course data/looking data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
+data/video data/estimators data/keypoint_files data/scenes data/following data/tracks data/cropping data/overlay
+data/fitting data/sighting data/trouble data/picturing extraction driving
 model/elbo model/priors model/attention model/lab4 model/anchored model/predictor
 checkpoint lab4_checkpoints rollout metrics observing futures factors evaluation
 optimizers learning pace standing validation resuming training
-plots page runs latent_section report scoring generation submission grading
+plots page runs latent_section report scoring sound generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template
 commands/options commands/footage commands/learning commands/experimenting

@@ -27,6 +27,7 @@ app = App(
 for command in (
     learning.demo,
     footage.synth,
+    footage.extract,
     footage.check,
     learning.train,
     experimenting.experiment,

@@ -1,23 +1,26 @@
-"""A trained run, one photo and a folder of pose maps to a video, or several.
+"""A trained run, one photo and poses to follow to a video, or several.
 
-In: files. Out: files. Next: `rollout.py` makes the frames, `media.py` writes them.
+In: files. Out: files. Next: `driving.py` reads the poses, `rollout.py` makes the frames, `media.py` writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run
+from posecast.checkpoint import load_run, read_config
 from posecast.config import parse_size
-from posecast.data.course import read_pose_folder
+from posecast.data.fitting import Body
+from posecast.data.sighting import Progress
+from posecast.driving import read_drive
 from posecast.errors import InputError
 from posecast.files import claim_file
-from posecast.media import open_writer, read_picture
+from posecast.media import open_writer
 from posecast.rollout import Latent, predict
+from posecast.sound import add_sound
 
 
 def generate(
@@ -29,23 +32,64 @@ def generate(
     seed: int = 0,
     futures: int = 1,
     latent: Latent = "sample",
-    fps: float = 25.0,
+    first_pose: Path | None = None,
+    person: int = 1,
+    fitted: bool = True,
+    audio: bool = False,
+    fps: float | None = None,
     scale: int = 1,
     force: bool = False,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
-    """Write the rollout of each future; returns what was written. Raises InputError."""
+    """Write the rollout of each future; returns what was written. Raises InputError.
+
+    What `poses` may be, and what `fitted` means, says `driving.read_drive`. Without `fps` it is that of what is
+    followed, else 25.
+    """
     if latent == "mean" and futures > 1:
         raise InputError("With --latent mean all futures are the same; ask for one, or for --latent sample.")
+    if audio:
+        check_audio(out, poses)
     predictor = load_run(run, device)
     size = parse_size(predictor.config.size)
-    maps, names = read_pose_folder(poses, size)
+    drive = read_drive(
+        first_frame,
+        poses,
+        size,
+        lambda: trained_body(run),
+        fitted=fitted,
+        first_pose=first_pose,
+        person=person,
+        progress=progress,
+    )
     targets = future_paths(out, futures)
-    check_free(targets, out, names, force=force)
-    frames = predict(predictor, read_picture(first_frame, size), maps, latent=latent, seed=seed, futures=futures)
-    write_futures(frames, targets, names, fps=fps, scale=scale, progress=progress)
+    check_free(targets, out, drive.names, force=force)
+    frames = predict(predictor, drive.first_frame, drive.poses, latent=latent, seed=seed, futures=futures)
+    rate = fps or drive.fps or 25.0
+    write_futures(frames, targets, drive.names, fps=rate, scale=scale, progress=progress)
+    for target in targets if audio else ():
+        add_sound(target, poses, start_s=drive.starts_s - 1 / rate)  # the photo comes before the first move
     return targets
+
+
+def check_audio(out: Path, poses: Path) -> None:
+    """Raise InputError unless there can be sound, and somewhere to put it."""
+    if out.suffix.lower() != ".mp4":
+        raise InputError(f"{out} cannot hold sound; with --audio expected the name of an .mp4.")
+    if poses.is_dir() or poses.suffix == ".npz":
+        raise InputError(f"{poses} has no sound; with --audio expected --poses to be a video.")
+
+
+def trained_body(run: Path) -> Body:
+    """The body of the person a run was trained on, as it was measured then. Raises InputError where it was not."""
+    _, facts = read_config(run)
+    if not isinstance(facts.get("body"), dict):
+        raise InputError(
+            f"{run} does not say how large its person is (it was trained by an older posecast, or imported), so other "
+            "people's moves cannot be fitted to it; train it again, or use --no-fit."
+        )
+    return Body.from_json(facts["body"])
 
 
 def future_paths(out: Path, futures: int) -> list[Path]:
@@ -90,7 +134,7 @@ def write_futures(
     *,
     fps: float,
     scale: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Stream `[N, H, W, 3]` after `[N, H, W, 3]` into N videos or folders side by side; none is ever held."""
     with ExitStack() as stack:
@@ -102,4 +146,4 @@ def write_futures(
             for writer, frame in zip(writers, futures, strict=True):
                 writer.write(frame)
             if progress:
-                progress(done, len(names))
+                progress("painting", done, len(names))

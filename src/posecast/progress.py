@@ -31,6 +31,21 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told (what is being done, done, total); it goes away at the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
 class TrainingDisplay:
     """A watcher of training: a bar with loss, rate, distortion and speed; a line for each validated epoch.
 

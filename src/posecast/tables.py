@@ -12,6 +12,7 @@ from posecast.data.checking import CheckResult, limited
 
 if TYPE_CHECKING:
     from posecast.evaluation import Scores
+    from posecast.extraction import Extracted
     from posecast.factors import FactorEvidence
     from posecast.grading import Grade
 
@@ -146,3 +147,23 @@ def print_check(result: CheckResult) -> bool:
     if not result.errors:
         print("No errors: it can be trained on.")
     return not result.errors
+
+
+def print_extracted(out: object, found: Extracted) -> None:
+    """What was made of footage, video by video, and what is worth knowing about it."""
+    asked, videos = found.facts["asked"], found.facts["videos"]
+    height, width = asked["size"]
+    print(
+        f"{out}: {found.num_train} frames to train on, {found.num_val} to validate on, {height}x{width}, "
+        f"{asked['fps']:.4g} a second."
+    )
+    for one in videos:
+        recordings = f"{one['recordings']} recording(s)"
+        print(
+            f"{one['file']}: the person was found in {one['found']} of {one['frames']} frames "
+            f"({one['seconds']:.1f} s); {one['used']} used, in {recordings}."
+        )
+    if found.remarks:
+        print("Worth knowing:")
+        print("\n".join(f"  {line}" for line in limited(found.remarks)))
+    print(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")

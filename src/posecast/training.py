@@ -36,6 +36,7 @@ from posecast.data.augmentation import Augmentation
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.data.rooms import measure_rooms
+from posecast.driving import body_of_footage
 from posecast.errors import InputError, InterruptedTraining
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
@@ -155,6 +156,7 @@ def _build_and_fit(
         standing = Standing(num_steps or plan_steps(learner, cutter, seen, began))
         if fabric.global_rank == 0:
             facts = {"source": seen.facts, "selected_on": seen.selected_on, "num_steps": standing.num_steps}
+            facts["body"] = body_of_footage(seen.train, seen.facts).to_json()
             write_config(run, config, {**facts, "machine": machine_facts(fabric)})
             write_log(run, [])
     else:

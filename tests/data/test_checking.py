@@ -258,3 +258,31 @@ def test_findings_about_odd_names_can_be_printed(course: Path) -> None:
     result = check(course)
     assert result.errors == ()
     assert all(remark.message.isprintable() for remark in result.remarks)
+
+
+def figure(num: int, height: int, leaps: tuple[int, ...] = ()) -> np.ndarray:
+    """Pose maps 64x64 of a stick so high that walks by one pixel a frame, and leaps at some."""
+    maps = np.full((num, 64, 64, 3), 255, np.uint8)
+    for k in range(num):
+        x = 5 + k + (30 if k in leaps else 0)
+        maps[k, 60 - height : 60, x : x + 2] = (0, 0, 255)
+    return maps
+
+
+def test_cuts_and_leaping_poses_are_remarks(tmp_path: Path) -> None:
+    frames = np.full((24, 64, 64, 3), 80, np.uint8)
+    frames[12:] = 160
+    frames[:, 0, 0, 0] = np.arange(24)  # no two alike
+    write_recordings(tmp_path, "train", [Recording("a", frames, figure(24, 40, leaps=(7,)))])
+    remarks = check(tmp_path).remarks
+    said = {finding.kind: finding.message for finding in remarks}
+    assert "as at a cut: 13 (1 in all)" in said["cuts"]
+    assert "8-9 (2 in all)" in said["pose jumps"]
+    assert "small person" not in said
+
+
+def test_a_small_person_is_a_remark(tmp_path: Path) -> None:
+    write_recordings(tmp_path, "train", [Recording("a", noise(20, 0, (64, 64)), figure(20, 16))])
+    said = {finding.kind: finding.message for finding in check(tmp_path).remarks}
+    assert "fills 25 %" in said["small person"]
+    assert "pose jumps" not in said

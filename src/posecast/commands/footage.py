@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -42,6 +44,68 @@ def synth(
     if looks > 1:
         print(f"The training recordings show {looks} dancers, val another.")
     print(f"A prediction of the mean over what poses do not tell could at most reach {ceiling:.1f} dB on val.")
+
+
+def extract(
+    *paths: Annotated[Path, Parameter(help="Videos, or folders of videos; then the folder to write.")],
+    size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "64x64",
+    fps: Annotated[
+        float | None, Parameter(help="Frames per second; if not given, the first video's own, at most 30.")
+    ] = None,
+    crop: Annotated[
+        Literal["steady", "follow", "whole"],
+        Parameter(help="One window around all the person does; one that goes with them; or the whole frame."),
+    ] = "steady",
+    val: Annotated[str, Parameter(help="How much to keep for validation, at the end.")] = "15%",
+    person: Annotated[int, Parameter(help="Whom to follow: 1 is the largest when first seen, 2 the next.")] = 1,
+    start: Annotated[str, Parameter(help="Begin here in each video: seconds, or 1:30.")] = "0",
+    end: Annotated[str | None, Parameter(help="End here in each video.")] = None,
+    keypoints: Annotated[
+        Path | None,
+        Parameter(help="Keypoints made elsewhere, of one video: a folder of OpenPose JSON, or a COCO keypoint file."),
+    ] = None,
+    preview: Annotated[bool, Parameter(help="Also write preview.mp4: footage with the skeleton, pose map.")] = False,
+    force: Force = False,
+) -> None:
+    """Make a data set of your own video: poses found, one person cut out, split into train and val.
+
+    Interrupted, the same command goes on. Finding poses needs the extra: pip install 'posecast[video]'.
+    """
+    from posecast.data.keypoint_files import Imported
+    from posecast.extraction import Extraction
+    from posecast.extraction import extract as extract_videos
+    from posecast.progress import stages
+    from posecast.tables import print_extracted
+
+    if len(paths) < 2:
+        raise InputError(f"{len(paths)} path(s) given; expected a video, or several, and then the folder to write.")
+    *videos, out = paths
+    if keypoints is not None and (len(videos) > 1 or videos[0].is_dir()):
+        raise InputError("--keypoints are of one video; expected one file and the folder to write.")
+    asked = Extraction(fps, parse_size(size), crop, parse_share(val), person, parse_time(start), None, preview)
+    if end is not None:
+        asked = replace(asked, end_s=parse_time(end))
+    imported = Imported(keypoints) if keypoints else None
+    with stages() as progress:
+        found = extract_videos(videos, out, asked, estimator=imported, force=force, progress=progress)
+    print_extracted(out, found)
+
+
+def parse_share(text: str) -> float:
+    """15% or 15 as 0.15."""
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise InputError(f"--val is {text!r}; expected a percentage such as 15%.") from None
+
+
+def parse_time(text: str) -> float:
+    """90, 90.5 or 1:30 in seconds."""
+    try:
+        minutes, _, seconds = text.rpartition(":")
+        return 60 * float(minutes or 0) + float(seconds)
+    except ValueError:
+        raise InputError(f"{text!r} is no time; expected seconds, such as 90, or minutes, such as 1:30.") from None
 
 
 def check(data: Data, /) -> None:

@@ -41,13 +41,30 @@ def generate(
     run: Run,
     /,
     *,
-    first_frame: Annotated[Path, Parameter(help="A picture of the person, resized to the model's size.")],
-    poses: Annotated[Path, Parameter(help="A folder of pose maps; the first of them the first frame's own.")],
+    first_frame: Annotated[Path, Parameter(help="A picture of the person, of any size.")],
+    poses: Annotated[
+        Path,
+        Parameter(
+            help="What to follow: a folder of pose maps (the first of them the first frame's own), what 'posecast "
+            "extract' wrote, or a video of anybody."
+        ),
+    ],
     out: Annotated[Path, Parameter(help="A .gif, .mp4 or .webp file, or a folder for one PNG a frame.")],
+    first_pose: Annotated[
+        Path | None,
+        Parameter(help="The first frame's pose map; without it, the one beside it in a data set, or estimated."),
+    ] = None,
+    person: Annotated[int, Parameter(help="Whom to follow in a video: 1 is the largest, 2 the next.")] = 1,
+    no_fit: Annotated[
+        bool, Parameter(help="Follow another person's keypoints as they are, not fitted to the trained person's body.")
+    ] = False,
+    audio: Annotated[bool, Parameter(help="Give the MP4 the sound of the video that is followed.")] = False,
     seed: Seed = 0,
     futures: Annotated[int, Parameter(help="How many different videos.")] = 1,
     latent: Annotated[Literal["sample", "mean"], Parameter(help="z sampled from the prior, or its mean.")] = "sample",
-    fps: Annotated[float, Parameter(help="Frames per second of the video.")] = 25.0,
+    fps: Annotated[
+        float | None, Parameter(help="Frames per second of the video; if not given, as what is followed, or 25.")
+    ] = None,
     scale: Annotated[int, Parameter(help="Enlarge every pixel of a video to a square of this side.")] = 1,
     device: OnDevice = "auto",
     force: Force = False,
@@ -55,16 +72,21 @@ def generate(
     """Drive the person of one photo through a sequence of poses."""
     from posecast.generation import generate as generate_videos
     from posecast.machine import resolve_device
-    from posecast.progress import counting
+    from posecast.progress import stages
 
     at_least_one("--futures", futures)
     at_least_one("--scale", scale)
-    with counting("painting") as progress:
+    at_least_one("--person", person)
+    with stages() as progress:
         written = generate_videos(
             run,
             first_frame=first_frame,
             poses=poses,
             out=out,
+            first_pose=first_pose,
+            person=person,
+            fitted=not no_fit,
+            audio=audio,
             seed=seed,
             futures=futures,
             latent=latent,

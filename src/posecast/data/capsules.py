@@ -64,9 +64,10 @@ def _paint_one(
     shape: np.ndarray,
     paint: np.ndarray,
 ) -> None:
-    corner, window = _windows(start, end, shape, canvas.shape[1:3])
+    corner, window = _windows(start, end, shape, (canvas.shape[1], canvas.shape[2]))
     coverage, shade = _rasterise(corner, window, start, end, shape, paint[:, 4])
-    views = sliding_window_view(canvas, window, axis=(1, 2), writeable=True)
+    # numpy 1's own types know one axis only.
+    views = sliding_window_view(canvas, window, axis=(1, 2), writeable=True)  # pyright: ignore
     where = (frames, corner[:, 1], corner[:, 0])  # [n] each: views[where] is [n, 3, h, w]
     alpha = (coverage * paint[:, 3, None, None])[:, None]
     under = views[where]

@@ -7,14 +7,11 @@ Knows no packs and no torch, and mends nothing. Next: `tables.py`, which prints 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from posecast.data.course import (
     SPLITS,
@@ -33,8 +30,7 @@ from posecast.data.course import (
     sizes_differ,
     some,
 )
-from posecast.errors import InputError
-from posecast.media import read_picture
+from posecast.data.looking import Picture, find_jumps, look, ranges
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def check(root: Path, size: tuple[int, int] | None = None, progress: Progress | 
             (errors if split == "train" else remarks).append(_absent(root, split))
     frames = [frame for recordings in listed.values() for recording in recordings for frame in recording.frames]
     paths = list(dict.fromkeys(path for frame in frames for path in (frame.image, frame.label)))
-    pictures = dict(zip(paths, in_threads(_look, paths, progress), strict=True))
+    pictures = dict(zip(paths, in_threads(look, paths, progress), strict=True))
 
     summaries, seen = [], {}
     for split, recordings in listed.items():
@@ -84,6 +80,7 @@ def check(root: Path, size: tuple[int, int] | None = None, progress: Progress | 
             remarks += _find_oddities(where, recording, pictures, size)
             if split != "test":  # its photo may well be a frame of val
                 remarks += _find_repeats(where, recording, pictures, seen)
+                remarks += find_jumps(where, recording, pictures)
             sizes |= {pictures[frame.label].size for frame in recording.frames} - {(0, 0)}
         num_frames = sum(len(recording.frames) for recording in recordings)
         summaries.append(SplitSummary(split, len(recordings), num_frames, tuple(sorted(sizes))))
@@ -130,30 +127,7 @@ def _find_gaps(sequences: list[RecordingFiles]) -> list[Finding]:
     return remarks
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """What `check` remembers of a picture; a damaged one has the size (0, 0)."""
-
-    damage: str = ""
-    size: tuple[int, int] = (0, 0)
-    is_blank: bool = False
-    kind: str = ""
-    digest: bytes = b""
-
-
-def _look(path: Path) -> _Picture:
-    try:
-        pixels = read_picture(path)
-        with Image.open(path) as file:
-            kind = f"{file.format} {file.mode}"
-    except (InputError, OSError) as error:
-        return _Picture(str(error))
-    is_blank = bool((pixels == pixels[0, 0]).all())
-    digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-    return _Picture("", (pixels.shape[0], pixels.shape[1]), is_blank, kind, digest)
-
-
-def _find_damage(recording: RecordingFiles, pictures: dict[Path, _Picture]) -> list[Finding]:
+def _find_damage(recording: RecordingFiles, pictures: dict[Path, Picture]) -> list[Finding]:
     """Pictures that cannot be read, and those of another size than the first that can."""
     errors, first = [], None
     for path in _pictures_of(recording):
@@ -168,7 +142,7 @@ def _find_damage(recording: RecordingFiles, pictures: dict[Path, _Picture]) -> l
 
 
 def _find_oddities(
-    where: str, recording: RecordingFiles, pictures: dict[Path, _Picture], size: tuple[int, int] | None
+    where: str, recording: RecordingFiles, pictures: dict[Path, Picture], size: tuple[int, int] | None
 ) -> list[Finding]:
     """Blank pictures, odd formats and other proportions: one remark each for a recording."""
     whole = {path: of for path, of in _pictures_of(recording).items() if not pictures[path].damage}
@@ -179,7 +153,7 @@ def _find_oddities(
         if pictures[path].kind != "PNG RGB":
             odd[pictures[path].kind] += 1
     for what, numbers in blank.items():
-        message = f"{where}: blank {what} (all one colour): {_ranges(numbers)}."
+        message = f"{where}: blank {what} (all one colour): {ranges(numbers)}."
         remarks.append(Finding(f"blank {what}", message))
     if odd:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in odd.items())
@@ -201,7 +175,7 @@ def _pictures_of(recording: RecordingFiles) -> dict[Path, tuple[str, FrameFiles]
 
 
 def _find_repeats(
-    where: str, recording: RecordingFiles, pictures: dict[Path, _Picture], seen: dict[bytes, str]
+    where: str, recording: RecordingFiles, pictures: dict[Path, Picture], seen: dict[bytes, str]
 ) -> list[Finding]:
     """Frames equal to the one before (frozen) or to one seen anywhere earlier; `seen` grows."""
     frozen, elsewhere, last = [], defaultdict(list), b""
@@ -216,16 +190,10 @@ def _find_repeats(
         last = digest
     remarks = []
     if frozen:
-        message = f"{where}: frames that repeat the one before them: {_ranges(frozen)}."
+        message = f"{where}: frames that repeat the one before them: {ranges(frozen)}."
         remarks.append(Finding("frozen frames", message))
     for other, numbers in elsewhere.items():
         place = "earlier in it" if other == where else f"in {other}"
-        message = f"{where}: frames that occur {place} too: {_ranges(numbers)}."
+        message = f"{where}: frames that occur {place} too: {ranges(numbers)}."
         remarks.append(Finding("duplicate frames", message))
     return remarks
-
-
-def _ranges(numbers: list[int]) -> str:
-    rising = runs(sorted(numbers), lambda number: ("", number))
-    ranges = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in rising]
-    return f"{some(ranges)} ({len(numbers)} in all)"

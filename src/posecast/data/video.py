@@ -7,10 +7,13 @@ Knows no poses. Next: `extraction.py`, which finds a person in the frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -22,19 +25,27 @@ MAX_FRAME_PIXELS = 64_000_000
 """Larger frames are refused: a header of a few bytes can ask for gigabytes."""
 
 
+SUFFIXES = frozenset(".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .mts .m2ts .ts .ogv .gif".split())
+"""What is taken for a video in a folder; a file given by name may be called anything."""
+
+Item = TypeVar("Item")
+
+
 class Moment(NamedTuple):
     """A frame and when it is shown, in seconds from the video's first frame."""
 
     time_s: float
     frame: np.ndarray
     """uint8 `[H, W, 3]`, upright, with square pixels."""
+    number: int
+    """Which frame of the file it is, counted from 0."""
 
 
-def read_moments(path: str | Path, *, start_s: float = 0.0) -> Iterator[Moment]:
+def read_moments(path: str | Path, *, start_s: float = 0.0, broken: list[str] | None = None) -> Iterator[Moment]:
     """The frames of a video from `start_s` on, in the order in which they are shown, by their own time stamps.
 
     Raises InputError if the file is missing, no video, or broken before its first frame; where it breaks later, the
-    video ends there.
+    video ends there, and the reason is added to `broken`.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,10 +65,12 @@ def read_moments(path: str | Path, *, start_s: float = 0.0) -> Iterator[Moment]:
                     continue  # a damaged stamp: two frames cannot be shown at once
                 last = time_s
                 if time_s - first >= start_s - 1e-9:
-                    yield Moment(time_s - first, upright(shown, stream.sample_aspect_ratio))
+                    yield Moment(time_s - first, upright(shown, stream.sample_aspect_ratio), number)
     except (FFmpegError, OSError, ValueError) as error:
         if last is None:
             raise InputError(f"{path} is no readable video ({error}); expected one that FFmpeg reads.") from error
+        if broken is not None:
+            broken.append(f"after {last - (first or 0.0):.2f} s: {error}")
     if last is None:
         raise InputError(f"{path} has no frames; expected a video.")
 
@@ -93,11 +106,11 @@ def resampled(moments: Iterable[Moment], fps: float, *, end_s: float = float("in
         while before is not None and (instant := begin + count / fps) < (before.time_s + moment.time_s) / 2:
             if instant > end_s:
                 return
-            yield Moment(instant, before.frame)
+            yield before._replace(time_s=instant)
             count += 1
         before = moment
     while before is not None and (instant := begin + count / fps) <= min(end_s, before.time_s + 1e-6):
-        yield Moment(instant, before.frame)
+        yield before._replace(time_s=instant)
         count += 1
 
 
@@ -108,3 +121,65 @@ def length_s(path: str | Path) -> float | None:
             return container.duration / av.time_base if container.duration else None
     except (FFmpegError, OSError):
         return None
+
+
+def mean_rate(path: Path) -> float:
+    """Frames a second on average, as the file says; 25 where it does not."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            rate = container.streams.video[0].average_rate
+            return float(rate) if rate and 1 <= rate <= 1000 else 25.0
+    except (FFmpegError, OSError, IndexError, ValueError):
+        return 25.0  # whoever reads it will say what is wrong
+
+
+def list_videos(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are given; for a folder, the videos in it by name. Raises InputError where there is none."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file())
+        if not inside:
+            raise InputError(f"The folder {path} has no videos; expected files such as clip.mp4 or clip.mov.")
+        files += inside
+    if not files:
+        raise InputError("No video was given; expected one or more files, such as clip.mp4.")
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"There is no video {file}; expected a file, such as clip.mp4.")
+    return files
+
+
+def ahead(items: Iterator[Item], depth: int = 8) -> Generator[Item, None, None]:
+    """The same items, made in a thread of their own, up to so many ahead; closing this ends that thread."""
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    closed = threading.Event()
+
+    def put(whether: bool, item: Any) -> None:
+        while not closed.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put((whether, item), timeout=0.1)
+                return
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(True, item)
+                if closed.is_set():
+                    return
+            put(False, None)
+        except BaseException as error:  # told to the one who waits
+            put(False, error)
+
+    maker = threading.Thread(target=make, name="decoding", daemon=True)
+    maker.start()
+    try:
+        while (found := ready.get())[0]:
+            yield found[1]
+        if found[1] is not None:
+            raise found[1]
+    finally:
+        closed.set()
+        maker.join()

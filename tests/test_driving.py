@@ -1,0 +1,168 @@
+"""Somebody else's moves for the person who was trained: what is read, fitted, cut and refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from posecast.data.dancer import dance
+from posecast.data.estimators import Person, Region
+from posecast.data.fitting import Body, measure_body
+from posecast.data.poses import JOINT_INDEX, draw_pose_maps
+from posecast.data.recordings import Recording
+from posecast.driving import body_of_footage, photo_window, pose_map_beside, read_drive
+from posecast.errors import InputError
+from posecast.extraction import Extraction, extract
+from posecast.media import open_writer, write_png
+
+SHOWN = dance(24, seed=2, size=(96, 160))
+SIZE = (32, 64)
+
+
+class Truth:
+    """An estimator that knows the dancer's keypoints by the number of the frame, in any picture of that size."""
+
+    name = "truth"
+
+    def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
+        scale = frame.shape[0] / 96
+        points = SHOWN.keypoints[number, :, :2] * scale
+        return [Person(np.concatenate([points, np.ones((25, 1))], 1).astype(np.float32), Region(0, 0, 0, 0))]
+
+    def again(self, frame: np.ndarray, number: int, last: Person) -> Person | None:
+        return self.everybody(frame, number, closely=False)[0]
+
+
+def body() -> Body:
+    trained = dance(60, seed=5, size=SIZE)
+    points = np.concatenate([trained.keypoints[..., :2] / SIZE[0], np.ones((60, 25, 1))], axis=2)
+    return measure_body(points)
+
+
+def never() -> Body:
+    raise AssertionError("the body was asked for")
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    with open_writer(tmp_path / "driver.mp4", fps=12.0) as writer:
+        for frame in SHOWN.recording.frames:
+            writer.write(frame)
+    return tmp_path / "driver.mp4"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A frame of a data set: its pose map lies beside it."""
+    trained = dance(4, seed=5, size=SIZE).recording
+    write_png(tmp_path / "data" / "val" / "val_img" / "frame000007.png", trained.frames[0])
+    write_png(tmp_path / "data" / "val" / "val_label" / "frame000007.png", trained.poses[0])
+    return tmp_path / "data" / "val" / "val_img" / "frame000007.png"
+
+
+def heights(maps: np.ndarray) -> np.ndarray:
+    """How high what is drawn is, in shares of the picture."""
+    found = []
+    for one in maps:
+        rows = np.flatnonzero((one < 200).any((1, 2)))
+        found.append((rows[-1] + 1 - rows[0]) / len(one))
+    return np.array(found)
+
+
+def test_a_folder_of_pose_maps_is_taken_as_it_is(photo: Path) -> None:
+    for k, pose in enumerate(dance(4, seed=5, size=SIZE).recording.poses):
+        write_png(photo.parents[1] / "val_label" / f"frame{7 + k:06d}.png", pose)
+    drive = read_drive(photo, photo.parents[1] / "val_label", SIZE, never)
+    assert list(drive.names) == ["frame000007", "frame000008", "frame000009", "frame000010"]
+    np.testing.assert_array_equal(drive.poses, dance(4, seed=5, size=SIZE).recording.poses)
+    assert drive.fps is None
+    with pytest.raises(InputError, match="--first-pose"):
+        read_drive(photo, photo.parents[1] / "val_label", SIZE, never, first_pose=photo)
+
+
+def test_a_video_is_followed_in_the_trained_persons_size(video: Path, photo: Path) -> None:
+    drive = read_drive(photo, video, SIZE, body, estimator=Truth())
+    assert drive.poses.shape == (25, *SIZE, 3)
+    assert (drive.fps, drive.starts_s) == (12.0, 0.0)
+    own = np.asarray(Image.open(photo.parents[1] / "val_label" / "frame000007.png"))
+    np.testing.assert_array_equal(drive.poses[0], own)
+    usual = heights(dance(60, seed=5, size=SIZE).recording.poses)
+    assert np.median(heights(drive.poses[1:])) == pytest.approx(np.median(usual), abs=0.12)
+
+
+def test_an_extracted_recording_drives_as_its_video_does(video: Path, photo: Path, tmp_path: Path) -> None:
+    extract([video], tmp_path / "out", Extraction(size=(64, 64)), estimator=Truth())
+    from_video = read_drive(photo, video, SIZE, body, estimator=Truth())
+    for source in (tmp_path / "out", tmp_path / "out" / "poses.npz"):
+        from_folder = read_drive(photo, source, SIZE, body)
+        assert np.abs(from_folder.poses.astype(int) - from_video.poses).mean() < 0.5
+
+
+def test_without_a_fit_the_poses_are_drawn_where_they_are(video: Path, photo: Path) -> None:
+    drive = read_drive(photo, video, (48, 80), never, fitted=False, estimator=Truth())
+    scaled = np.concatenate([SHOWN.keypoints[..., :2] / 2, np.ones((24, 25, 1))], axis=2)
+    expected = draw_pose_maps(scaled, (48, 80))
+    assert np.abs(drive.poses[1:].astype(int) - expected).mean() < 0.5
+
+
+def test_a_photo_of_any_size_is_cut_to_the_trained_persons_place(video: Path, tmp_path: Path) -> None:
+    frame = np.full((300, 300, 3), 127, np.uint8)
+    frame[100:196, 60:220] = SHOWN.recording.frames[0]
+    write_png(tmp_path / "me.png", frame)
+
+    class Shifted(Truth):
+        def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
+            (person,) = super().everybody(np.zeros((96, 160, 3), np.uint8), 0, closely=closely)
+            keypoints = person.keypoints + np.array([60, 100, 0], np.float32)
+            scale = frame.shape[0] / 300
+            return [Person(keypoints * np.array([scale, scale, 1], np.float32), person.region)]
+
+    drive = read_drive(tmp_path / "me.png", video, SIZE, body, first_pose=None, estimator=Shifted())
+    assert drive.first_frame.shape == (*SIZE, 3)
+    trained = body()
+    stands = np.flatnonzero((drive.poses[0] < 200).any((1, 2)))[-1] / SIZE[0]
+    assert stands == pytest.approx(trained.ground, abs=0.08)
+    usual = heights(dance(60, seed=5, size=SIZE).recording.poses)
+    assert heights(drive.poses[:1])[0] == pytest.approx(np.median(usual), abs=0.15)
+
+
+def test_a_photo_of_the_models_proportions_is_taken_whole() -> None:
+    keypoints = np.zeros((25, 3), np.float32)
+    np.testing.assert_array_equal(photo_window((200, 400), keypoints, SIZE, never), [0, 0, 400, 200])
+
+
+def test_a_pose_map_beside_a_frame(photo: Path, tmp_path: Path) -> None:
+    assert pose_map_beside(photo) == photo.parents[1] / "val_label" / "frame000007.png"
+    write_png(tmp_path / "test" / "test_img" / "0" / "frame000001.png", np.zeros((4, 4, 3), np.uint8))
+    assert pose_map_beside(tmp_path / "test" / "test_img" / "0" / "frame000001.png") is None
+    write_png(tmp_path / "test" / "test_label" / "0" / "frame000001.png", np.zeros((4, 4, 3), np.uint8))
+    beside = tmp_path / "test" / "test_label" / "0" / "frame000001.png"
+    assert pose_map_beside(tmp_path / "test" / "test_img" / "0" / "frame000001.png") == beside
+    assert pose_map_beside(Path("me.png")) is None
+
+
+def test_nobody_is_named(photo: Path, video: Path, tmp_path: Path) -> None:
+    class Nobody(Truth):
+        def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
+            return []
+
+    write_png(tmp_path / "me.png", np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(InputError, match="Nobody to follow"):
+        read_drive(photo, video, SIZE, body, estimator=Nobody())
+    extract([video], tmp_path / "out", Extraction(size=(64, 64)), estimator=Truth())
+    with pytest.raises(InputError, match="No person was found"):
+        read_drive(tmp_path / "me.png", tmp_path / "out", SIZE, body, estimator=Nobody())
+    with pytest.raises(InputError, match="There is no video"):
+        read_drive(photo, tmp_path / "none.mp4", SIZE, body, estimator=Truth())
+
+
+def test_a_body_is_measured_on_keypoints_where_there_are_some(video: Path, tmp_path: Path) -> None:
+    extract([video], tmp_path / "out", Extraction(size=(64, 64)), estimator=Truth())
+    blank = np.full((4, *SIZE, 3), 255, np.uint8)
+    recordings = [Recording("a", blank, blank)]
+    measured = body_of_footage(recordings, {"path": str(tmp_path / "out")})
+    assert np.isfinite(measured.lengths[JOINT_INDEX["left_knee"]])
+    (tmp_path / "out" / "poses.npz").write_bytes(b"something else")
+    assert np.isnan(body_of_footage(recordings, {"path": str(tmp_path / "out")}).ground)
+    assert np.isnan(body_of_footage(recordings, {}).ground)
