@@ -70,8 +70,8 @@ def draw_pose_map(keypoints_px: np.ndarray, size: tuple[int, int] = (32, 64)) ->
 
     See `draw_pose_maps` for what the columns mean.
 
-    >>> draw_pose_map(np.full((len(SKELETON), 2), np.nan), size=(32, 64)).min()
-    np.uint8(255)
+    >>> int(draw_pose_map(np.full((len(SKELETON), 2), np.nan), size=(32, 64)).min())
+    255
     """
     return draw_pose_maps(np.asarray(keypoints_px)[None], size)[0]
 
