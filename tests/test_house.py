@@ -17,8 +17,8 @@ data/course data/looking data/checking data/packed data/synthetic data/rooms dat
 data/video data/estimators data/keypoint_files data/scenes data/following data/tracks data/cropping data/overlay
 data/fitting data/sighting data/trouble data/picturing extraction driving
 model/elbo model/priors model/attention model/lab4 model/anchored model/predictor
-checkpoint lab4_checkpoints rollout metrics observing futures factors evaluation
-optimizers learning pace standing validation resuming training
+checkpoint inspecting lab4_checkpoints rollout metrics observing futures factors evaluation
+optimizers learning pace standing validation resuming launching training
 plots page runs latent_section report scoring sound generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template

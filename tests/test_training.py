@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import signal
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import posecast.training
 from posecast.checkpoint import load_run, load_state, load_weights, read_config, states
 from posecast.config import Config
 from posecast.data.recordings import Footage
@@ -102,7 +104,7 @@ def test_sigterm_saves_and_says_so(tiny: Config, tmp_path: Path) -> None:
     with pytest.raises(InterruptedTraining) as stopped:
         train(tiny, footage(), tmp_path / "run", watcher=StopAfter(3, signal.SIGTERM))
     assert stopped.value.signal_number == signal.SIGTERM
-    assert [path.name for path in states(tmp_path / "run")] == ["step-000000003.pt"]
+    assert [path.name[:15] for path in states(tmp_path / "run")] == ["step-000000003-"]
 
 
 def test_resuming_a_finished_run_does_nothing(tiny: Config, tmp_path: Path) -> None:
@@ -272,3 +274,109 @@ def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(
 def test_footage_may_be_a_function(tiny: Config, tmp_path: Path) -> None:
     train(tiny, partial(dataclasses.replace, footage(), selected_on="tail"), tmp_path / "run")
     assert read_config(tmp_path / "run")[1]["selected_on"] == "tail"
+
+
+def test_a_flipped_bit_in_the_newest_state_is_noticed(
+    tiny: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torch's own archive does not check its checksums: the tensor would be another one."""
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
+    with pytest.raises(InterruptedTraining):
+        train(config, footage(), tmp_path / "run", watcher=StopAfter(6))
+    newest = states(tmp_path / "run")[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    train(config, footage(), tmp_path / "run", resume=True)
+    assert "is damaged; going on from the one before it" in capfd.readouterr().err
+    train(config, footage(), tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_force_goes_on_with_another_configuration(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedTraining):
+        train(tiny, footage(), run, watcher=StopAfter(2))
+    other = dataclasses.replace(tiny, seed=3)
+    with pytest.raises(InputError, match="seed was 0, now 3"):
+        train(other, footage(), run, resume=True)
+    train(other, footage(), run, resume=True, force=True)
+    state = load_state(run)
+    assert state is not None
+    assert state["step"] == 8
+
+
+def test_two_trainings_into_one_folder(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    said = []
+
+    class Second:
+        """Tries to train into the same folder while the first is at it."""
+
+        def __call__(self, status: Status) -> None:
+            for options in ({}, {"force": True}, {"resume": True}):
+                with pytest.raises(InputError) as refused:
+                    train(tiny, footage(), run, **options)
+                said.append(str(refused.value))
+
+    train(tiny, footage(), run, watcher=Second())
+    assert said
+    assert all("Another posecast is training" in sentence for sentence in said)
+    train(tiny, footage(), tmp_path / "alone")
+    assert weights(run) == weights(tmp_path / "alone")
+
+
+def test_leftovers_of_a_killed_process_are_removed(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedTraining):
+        train(tiny, footage(), run, watcher=StopAfter(2))
+    (run / "state" / ".writing-abc.pt").write_bytes(b"half")
+    (run / ".writing-folder").mkdir()
+    train(tiny, footage(), run, resume=True)
+    assert not list(run.rglob(".writing-*"))
+
+
+def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollouts of long recordings take longer than a cluster waits."""
+    validated = posecast.training.validated
+    calls = []
+
+    def slow(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the validation went on")
+        return validated(*args)  # pyright: ignore
+
+    monkeypatch.setattr(posecast.training, "validated", slow)
+    with pytest.raises(InterruptedTraining) as stopped:
+        train(tiny, footage(), tmp_path / "run")
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert len(read_json_lines(tmp_path / "run" / "log.jsonl")) == 1
+    train(tiny, footage(), tmp_path / "run", resume=True)
+    train(tiny, footage(), tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert log_without_times(tmp_path / "run") == log_without_times(tmp_path / "whole")
+
+
+def test_a_process_that_dies_ends_the_others_with_a_sentence(tiny: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=10**6))
+    with pytest.raises(TrainingFailed, match="go on with --resume"):
+        train(config, footage, tmp_path / "run", devices=2, watcher=KillBrother())
+    assert not multiprocessing.active_children()
+
+
+class KillBrother:
+    """After two updates: SIGKILL to the other process of two."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def __call__(self, status: Status) -> None:
+        self.updates += 1
+        if self.updates == 2:
+            children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
+            trainers = [
+                int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+            ]
+            os.kill(next(child for child in trainers if child != os.getpid()), signal.SIGKILL)

@@ -6,22 +6,25 @@ weights are safetensors, state is read with `weights_only`. Next: `training.py` 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import posecast
 from posecast.config import Config, to_dict
 from posecast.errors import InputError
-from posecast.files import read_json, replacing, write_json, write_text
+from posecast.files import read_json, remove_leftovers, replacing, write_json, write_text
 from posecast.machine import resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.settings import from_dict
@@ -40,6 +43,28 @@ RUN_FILES = (
 )
 WEIGHTS = "model.safetensors"
 KEPT_STATES = 2
+DIGEST = "blake2b"
+LOCK = ".lock"
+
+
+@contextmanager
+def training_lock(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder; the lock ends with the process, however that ends.
+
+    Half-written files that a killed process left behind are removed, for now nobody writes them. A folder that holds
+    something else is not touched: whoever asked will be refused it.
+    """
+    held = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if run.is_symlink() or (run.exists() and not run.is_dir()) or (held - {LOCK} and RUN_MARKER not in held):
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / LOCK, timeout=0):
+            remove_leftovers(run)
+            yield
+    except Timeout as error:
+        raise InputError(f"Another posecast is training into {run}; wait for it, or name another folder.") from error
 
 
 def write_config(run: Path, config: Config, facts: Mapping[str, Any]) -> None:
@@ -56,20 +81,34 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """A safetensors file, atomically; the same weights give the same bytes."""
+    """A safetensors file with a digest of its values, atomically; the same weights give the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, {DIGEST: digest_of(tensors)})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """A safetensors file on the CPU. Raises InputError."""
+    """A safetensors file on the CPU. Raises InputError, also where values are not those that were written."""
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get(DIGEST)
+        weights = load_file(path)
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}; train the run first, or go on with --resume.") from error
-    except (SafetensorError, OSError, ValueError, struct.error) as error:
+    except (SafetensorError, OSError, ValueError, OverflowError, struct.error) as error:
         raise InputError(f"{path} is damaged ({error}); expected safetensors weights.") from error
+    if written is not None and written != digest_of(weights):
+        raise InputError(f"{path} is damaged (its values are not those that were written); copy it again, or train.")
+    return weights
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """BLAKE2b over names and values, in the order of the names."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0")
+        digest.update(weights[name].flatten().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_run(run: str | Path, device: str = "cpu") -> Predictor:
@@ -102,29 +141,52 @@ def fit_weights(predictor: Predictor, weights: Mapping[str, Tensor], origin: Pat
 
 
 def save_state(run: Path, state: Mapping[str, Any]) -> None:
-    """state/step-N.pt: everything needed to go on exactly; the newest two are kept."""
-    with replacing(run / "state" / f"step-{state['step']:09d}.pt") as temporary:
-        torch.save(dict(state), temporary)
+    """state/step-N-DIGEST.pt: everything needed to go on exactly; the newest two are kept."""
+    content = io.BytesIO()  # some megabytes; the digest in its name is known before the file has one
+    torch.save(dict(state), content)
+    digest = hashlib.blake2b(content.getbuffer(), digest_size=8).hexdigest()
+    path = run / "state" / f"step-{state['step']:09d}-{digest}.pt"
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+    for same in path.parent.glob(f"step-{state['step']:09d}*.pt"):  # saved before this epoch was validated
+        if same != path:
+            same.unlink(missing_ok=True)
     for old in states(run)[:-KEPT_STATES]:
         old.unlink(missing_ok=True)
 
 
-def load_state(run: Path) -> dict[str, Any] | None:
-    """The newest readable state, None where nothing was saved. Raises InputError if all are damaged."""
+def load_state(run: Path, tell: Callable[[str], None] = lambda sentence: None) -> dict[str, Any] | None:
+    """The newest whole state, None where nothing was saved; `tell` hears of damaged ones that were passed over.
+
+    Raises InputError if all are damaged.
+    """
     paths = states(run)
     for path in reversed(paths):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError):
-            continue
+        state = read_state(path)
+        if state is not None:
+            return state
+        tell(f"{path} is damaged; going on from the one before it.")
     if paths:
         raise InputError(f"Every state in {run}/state is damaged; start again in a new folder.")
     return None
 
 
+def read_state(path: Path) -> dict[str, Any] | None:
+    """One saved state, None if it is not byte for byte what was written. Nothing in it is run."""
+    try:
+        content = path.read_bytes()
+        digest = path.stem.split("-")[2:]  # older states have none in their names
+        if digest and hashlib.blake2b(content, digest_size=8).hexdigest() != digest[0]:
+            return None
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # whatever torch says of a file that is no state
+        return None
+    return state if isinstance(state, dict) and "standing" in state else None
+
+
 def states(run: Path) -> list[Path]:
     """Saved states, oldest first."""
-    return sorted((run / "state").glob("step-*.pt"))
+    return sorted((run / "state").glob("step-*.pt"), key=lambda path: (path.name.split("-")[1][:9], path.name))
 
 
 def write_log(run: Path, entries: list[dict[str, Any]]) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 
 from posecast.errors import InputError
 
+WRITING = ".writing-"
+"""What a file is called before it is whole."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -24,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Parent folders are made. Readers see the old file or the new one, never a part of either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=WRITING, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,6 +38,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `replacing` left below a folder when its process was killed; nobody else may be writing there."""
+    for leftover in folder.rglob(f"{WRITING}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -84,7 +96,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
-        except ValueError:  # a run that is still training may be in the middle of its last line
+        except (ValueError, RecursionError):  # a run that is still training may be in the middle of its last line
             break
         if isinstance(entry, dict):
             entries.append(entry)

@@ -121,7 +121,7 @@ def read_grid(file: Path) -> Grid:
     """A user's own grid: `recipe`, `schedule_epochs`, a table [base], and tables [settings.NAME]."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"The grid {file} cannot be read: {error}.") from error
     known = {"recipe": str, "question": str, "schedule_epochs": int, "base": dict, "settings": dict}
     for key, value in content.items():

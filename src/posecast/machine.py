@@ -71,22 +71,53 @@ def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
     return [bool(vote) for vote in total]
 
 
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, to be answered between two updates; a second Ctrl-C is not held back."""
-    requested: list[int] = []
-    first = math.inf
+class StopRequested(BaseException):
+    """A signal came while something long was going on that may be broken off; see `StopRequests.at_once`."""
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal first
+
+class StopRequests:
+    """SIGINT and SIGTERM as they come, to be answered between two updates; a second Ctrl-C is not held back."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self._first, self._at_once = math.inf, False
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    @property
+    def number(self) -> int:
+        """The signal that came first; SIGTERM where it came to another process."""
+        return self.numbers[0] if self.numbers else signal.SIGTERM
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler."""
         # The same request may come at once from the terminal and from the parent process.
-        if number == signal.SIGINT and time.monotonic() - first > 1.0:
+        if number == signal.SIGINT and time.monotonic() - self._first > 1.0:
             raise KeyboardInterrupt
-        first = min(first, time.monotonic())
-        requested.append(number)
+        self._first = min(self._first, time.monotonic())
+        self.numbers.append(number)
+        if self._at_once:
+            raise StopRequested
 
-    with handling(note):
-        yield requested
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While this lasts a signal raises StopRequested: what goes on may be broken off, and changes nothing."""
+        self._at_once = True
+        try:
+            if self.numbers:
+                raise StopRequested
+            yield
+        finally:
+            self._at_once = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Collect SIGINT and SIGTERM while this lasts."""
+    requests = StopRequests()
+    with handling(requests.note):
+        yield requests
 
 
 @contextmanager

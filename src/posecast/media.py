@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, ImageSequence
 
 from posecast.errors import InputError
-from posecast.files import replacing
+from posecast.files import WRITING, replacing
 
 MAX_PICTURE_PIXELS = 64_000_000
 """Larger pictures are refused unread: a few kilobytes of PNG can unpack to gigabytes."""
@@ -122,7 +122,7 @@ def open_writer(
 def _new_folder(path: Path) -> Iterator[Path]:
     """What `replacing` is for a file: a folder to fill, which bears the name `path` after a clean end only."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as temporary:
         folder = Path(temporary) / path.name
         folder.mkdir()  # not the temporary folder itself, which is private to this user
         yield folder

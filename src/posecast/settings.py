@@ -169,11 +169,11 @@ def read_settings(file: Path) -> Mapping[str, Any]:
 
             try:
                 content = yaml.safe_load(text) or {}
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, RecursionError) as error:
                 raise ValueError(str(error).replace("\n", " ")) from error
         else:
             raise InputError(f"The configuration file is {file}; expected a name in .toml, .yaml or .yml.")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"The configuration file {file} cannot be read: {error}.") from error

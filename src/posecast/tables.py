@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from posecast.extraction import Extracted
     from posecast.factors import FactorEvidence
     from posecast.grading import Grade
+    from posecast.inspecting import Inspection
 
 BASELINES = {
     "copy_first_frame": "copying the first frame",
@@ -167,3 +168,14 @@ def print_extracted(out: object, found: Extracted) -> None:
         print("Worth knowing:")
         print("\n".join(f"  {line}" for line in limited(found.remarks)))
     print(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")
+
+
+def print_inspection(found: Inspection) -> None:
+    """What a run folder holds and what is wrong with it."""
+    print("\n".join(found.lines))
+    for title, findings in (("Errors", found.errors), ("Remarks", found.remarks)):
+        if findings:
+            print(f"{title}:")
+            print("\n".join(f"  {line}" for line in limited(findings)))
+    if not found.errors:
+        print("No errors.")

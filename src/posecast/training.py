@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -21,6 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from posecast.checkpoint import (
+    LOCK,
     RUN_FILES,
     RUN_MARKER,
     WEIGHTS,
@@ -28,6 +29,7 @@ from posecast.checkpoint import (
     read_config,
     save_state,
     save_weights,
+    training_lock,
     write_config,
     write_log,
 )
@@ -40,11 +42,13 @@ from posecast.driving import body_of_footage
 from posecast.errors import InputError, InterruptedTraining
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
+from posecast.launching import launch
 from posecast.learning import Learner, check_divisible
 from posecast.machine import (
     Precision,
+    StopRequested,
+    StopRequests,
     any_of,
-    forwarding_signals,
     machine_facts,
     resolve_device,
     resolve_precision,
@@ -74,8 +78,10 @@ def train(
     """Train a run into the folder `out`. With several processes `footage` is called in each of them.
 
     `start_from` is a run whose weights to begin with. `resume` goes on where `out` stopped, starts if nothing was
-    saved there, and does nothing if it is finished. Raises InputError; InterruptedTraining after SIGINT or
-    SIGTERM, with the state saved; TrainingFailed when losses stay non-finite.
+    saved there, and does nothing if it is finished; with `force` it goes on although configuration or circumstances
+    differ from what it was begun with, and then equals no uninterrupted run. Without `resume`, `force` replaces a run.
+    Raises InputError; InterruptedTraining after SIGINT or SIGTERM, with the state saved; TrainingFailed when losses
+    stay non-finite or a process dies.
     """
     run = Path(out)
     accelerator = resolve_device(device)
@@ -86,51 +92,43 @@ def train(
     arithmetic = resolve_precision(precision, accelerator)
     num_steps = None
     # Only now, when nothing is left to be wrong, is anything touched.
-    if resume and (run / RUN_MARKER).exists():
-        saved, facts = read_config(run)
-        if "machine" not in facts:
-            raise InputError(f"{run} was imported, so there is nothing to resume; start from it with --from.")
+    with training_lock(run):
+        if resume and (run / RUN_MARKER).exists():
+            arithmetic, num_steps = _what_was_begun(run, config, devices, precision, arithmetic, seen, force=force)
+        else:
+            claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force, besides=(LOCK,))
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="auto" if devices == 1 else "ddp_spawn",
+            precision=arithmetic,
+        )
+        task = functools.partial(
+            _build_and_fit,
+            config=config,
+            footage=footage,
+            run=run,
+            num_steps=num_steps,
+            initial=initial,
+            deterministic=deterministic,
+            watcher=watcher,
+        )
+        launch(fabric, task, run)
+
+
+def _what_was_begun(
+    run: Path, config: Config, devices: int, precision: Precision, arithmetic: Any, seen: Footage, *, force: bool
+) -> tuple[Any, int]:
+    """Arithmetic and number of updates of a run that is to go on. Raises InputError unless it goes on as it began."""
+    saved, facts = read_config(run)
+    if "machine" not in facts:
+        raise InputError(f"{run} was imported, so there is nothing to resume; start from it with --from.")
+    if precision == "auto":
+        arithmetic = facts["machine"]["precision"]
+    if not force:
         check_same(config, saved)
-        arithmetic = facts["machine"]["precision"] if precision == "auto" else arithmetic
         check_same_circumstances(facts, devices, arithmetic, seen)
-        num_steps = facts["num_steps"]
-    else:
-        claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy="auto" if devices == 1 else "ddp_spawn",
-        precision=arithmetic,
-    )
-    task = functools.partial(
-        _train_here,
-        config=config,
-        footage=footage,
-        run=run,
-        num_steps=num_steps,
-        initial=initial,
-        deterministic=deterministic,
-        watcher=watcher,
-    )
-    with forwarding_signals(devices) as caught:
-        try:
-            fabric.launch(task)
-        except Exception:
-            if caught:
-                raise InterruptedTraining(caught[0]) from None
-            raise
-
-
-def _train_here(fabric: Fabric, **given: Any) -> None:
-    """What every process does: train, then leave the group of processes in good order."""
-    try:
-        _build_and_fit(fabric, **given)
-    finally:
-        if torch.distributed.is_initialized():
-            # gloo's threads may still hold tensors of the last exchange and need the interpreter's lock to drop
-            # them. Whoever takes the group apart holds that lock and joins those threads, so let them finish first.
-            time.sleep(0.3)
-            torch.distributed.destroy_process_group()
+    return arithmetic, facts["num_steps"]
 
 
 def _build_and_fit(
@@ -151,7 +149,7 @@ def _build_and_fit(
     seen = footage_seen(config, footage)
     cutter = build_cutter(config, seen)
     learner = Learner(fabric, config, initial)
-    saved = load_state(run)
+    saved = load_state(run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
     if saved is None:
         standing = Standing(num_steps or plan_steps(learner, cutter, seen, began))
         if fabric.global_rank == 0:
@@ -167,8 +165,8 @@ def _build_and_fit(
         if fabric.global_rank == 0:
             write_log(run, read_json_lines(run / "log.jsonl")[: standing.epoch])
     fabric.barrier()
-    with stop_requests() as requested:
-        _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requested)
+    with stop_requests() as requests:
+        _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requests)
 
 
 def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Footage:
@@ -203,7 +201,7 @@ def _fit(
     standing: Standing,
     run: Path,
     watcher: Watcher | None,
-    requested: list[int],
+    requests: StopRequests,
 ) -> None:
     """The loop. State is saved between updates: every so many seconds, on a request to stop, and at the end."""
     config, fabric = learner.config, learner.fabric
@@ -220,13 +218,16 @@ def _fit(
             if watcher:
                 watcher(Status(standing, update, None))
             waited = time.monotonic() - saved_at
-            stop, due = any_of(fabric, bool(requested), waited > config.training.save_every_seconds)
+            stop, due = any_of(fabric, bool(requests), waited > config.training.save_every_seconds)
             if stop or due:
                 save(learner, standing, run)
                 saved_at = time.monotonic()
             if stop:
-                raise InterruptedTraining(requested[0] if requested else signal.SIGTERM)
-        entry = end_epoch(learner, footage, standing, run)
+                raise InterruptedTraining(requests.number)
+        entry = end_epoch(learner, footage, standing, run, requests)
+        if entry is None:
+            save(learner, standing, run)
+            raise InterruptedTraining(requests.number)
         if watcher:
             watcher(Status(standing, None, entry))
     save(learner, standing, run)
@@ -243,18 +244,31 @@ def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standin
     return islice(plans, standing.batch, min(per_epoch, standing.batch + left))
 
 
-def end_epoch(learner: Learner, footage: Footage, standing: Standing, run: Path) -> dict[str, Any]:
-    """Log the epoch, validate if it is time, keep the best weights, and begin the next epoch."""
+def end_epoch(
+    learner: Learner, footage: Footage, standing: Standing, run: Path, requests: StopRequests
+) -> dict[str, Any] | None:
+    """Log the epoch, validate if it is time, keep the best weights, and begin the next epoch.
+
+    None if a signal broke the validation off: then the epoch is not ended, and nothing has changed.
+    """
     training, fabric = learner.config.training, learner.fabric
     shown, kept = (is_due(standing.epoch, every) for every in (training.show_every, training.keep_every))
     last = standing.step >= standing.num_steps
     due = last or shown or is_due(standing.epoch, training.validate_every)
     entry = training_entry(learner, standing)
+    broken_off = False
     if fabric.global_rank == 0:
         picture = run / "samples" / "epochs" / f"epoch-{standing.epoch + 1:04d}.png" if shown else None
-        if due or kept:
-            settle_statistics(learner.smoothed, footage.train)
-        entry |= validated(learner, footage, standing.epoch, picture) if due else NOT_VALIDATED
+        try:
+            with requests.at_once():  # rollouts of long recordings take longer than a stop may wait
+                if due or kept:
+                    settle_statistics(learner.smoothed, footage.train)
+                entry |= validated(learner, footage, standing.epoch, picture) if due else NOT_VALIDATED
+        except StopRequested:
+            broken_off = True
+    if any_of(fabric, broken_off)[0]:
+        return None
+    if fabric.global_rank == 0:
         score = entry["validation_psnr_db"]
         if score is not None and score > standing.best_psnr_db:
             standing.best_psnr_db = score

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.commands.options import Data, Force, Out
+from posecast.commands.options import Force, Out
 from posecast.config import parse_size
 from posecast.errors import InputError
 
@@ -108,8 +108,15 @@ def parse_time(text: str) -> float:
         raise InputError(f"{text!r} is no time; expected seconds, such as 90, or minutes, such as 1:30.") from None
 
 
-def check(data: Data, /) -> None:
-    """Read a data set whole. Errors (it cannot be trained on) exit with 2; remarks are listed."""
+def check(
+    folder: Annotated[Path, Parameter(help="A data set in the course's layout, or a run folder.")],
+    /,
+) -> None:
+    """Read a data set, or a run folder, whole. Errors exit with 2; remarks are listed."""
+    if (folder / "config.json").is_file() or (folder / "state").is_dir():
+        check_run(folder)
+        return
+    data = folder
     from posecast.data.checking import check as check_data
     from posecast.progress import counting
     from posecast.tables import print_check
@@ -118,3 +125,14 @@ def check(data: Data, /) -> None:
         result = check_data(data, progress=progress)
     if not print_check(result):
         raise InputError(f"{data} cannot be trained on; mend the errors listed above.")
+
+
+def check_run(run: Path) -> None:
+    """Is what a run folder says is there whole, and can it go on?"""
+    from posecast.inspecting import inspect_run
+    from posecast.tables import print_inspection
+
+    found = inspect_run(run)
+    print_inspection(found)
+    if found.errors:
+        raise InputError(f"{run} is damaged; see the errors listed above.")

@@ -1,0 +1,66 @@
+"""One process or several, begun and ended as one.
+
+In: what every process is to do. Out: nothing, or one sentence about why they ended. Knows no training.
+Next: `training.py`, which is what they do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from posecast.errors import InputError, InterruptedTraining, TrainingFailed
+from posecast.machine import forwarding_signals
+
+WRITER_LOCK = ".writer.lock"
+WAIT_S = 60.0
+"""How long a process waits for one that its killed parent left behind; that one stops by itself at its next update."""
+
+
+def launch(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
+    """Run the task in every process. Raises InterruptedTraining after a signal, TrainingFailed if a process ends."""
+    with forwarding_signals(fabric.world_size) as caught:
+        try:
+            fabric.launch(partial(_here, task=task, run=run))
+        except Exception as error:
+            if caught:
+                raise InterruptedTraining(caught[0]) from None
+            if isinstance(error, ProcessExitedException | ProcessRaisedException):
+                raise TrainingFailed(reason_of(error)) from None
+            raise
+
+
+def reason_of(error: ProcessExitedException | ProcessRaisedException) -> str:
+    """One sentence about a process of several that ended."""
+    if isinstance(error, ProcessExitedException):
+        ended = f"signal {error.signal_name}" if error.signal_name else f"exit status {error.exit_code}"
+        return f"Process {error.error_index} of the training ended by {ended}, and so all did; go on with --resume."
+    last = str(error).strip().splitlines()[-1]
+    kind, _, said = last.partition(": ")
+    if kind.endswith((InputError.__name__, TrainingFailed.__name__)):
+        return said
+    return f"A process of the training ended ({last[:300]}), and so all did; go on with --resume."
+
+
+def _here(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
+    """What every process does: the task, then leave the group of processes in good order."""
+    try:
+        # If the process that began this one was killed, this one stops by itself, but after a moment: whoever
+        # resumes the run meanwhile waits for that.
+        writes = fabric.world_size > 1 and fabric.global_rank == 0
+        with FileLock(run / WRITER_LOCK, timeout=WAIT_S) if writes else contextlib.nullcontext():
+            task(fabric)
+    finally:
+        if torch.distributed.is_initialized():
+            # gloo's threads may still hold tensors of the last exchange and need the interpreter's lock to drop
+            # them. Whoever takes the group apart holds that lock and joins those threads, so let them finish first.
+            time.sleep(0.3)
+            torch.distributed.destroy_process_group()
