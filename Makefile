@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint chaos audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/posecast demo --out posecast-demo
@@ -15,6 +15,16 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Killed, and out of room, at random and everywhere: some minutes.
+chaos: $(VENV)/installed
+	$(BIN)/python -m tests.chaos --kills 60
+	$(BIN)/python -m tests.faults
+
+# Known vulnerabilities of what is installed; asks the internet, so it is no test.
+audit: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # The mark of a finished installation: made last, so an interrupted one is done again.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -472,3 +472,27 @@ def test_what_cannot_be_driven_is_said(
     said = refused(capsys, "generate", older, "--first-frame", first, "--poses", own_video, "--out", tmp_path / "a.gif")
     assert "--no-fit" in said
     assert not (tmp_path / "a.gif").exists()
+
+
+def test_a_full_disk_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import errno
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/disk/frame000001.png")
+
+    monkeypatch.setattr("posecast.data.synthetic.write_recordings", full)
+    assert main(["synth", str(tmp_path / "out"), "--frames", "8"]) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("posecast: ")]
+    assert said == (
+        "posecast: No space left on device: /disk/frame000001.png. "
+        "Make room and give the command again; what was saved is whole."
+    )
+
+
+def test_check_reads_a_run_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "model.safetensors: whole" in said
+    assert "No errors." in said

@@ -4,11 +4,14 @@ import doctest
 import importlib
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from posecast.cli import main
+from posecast.data.dancer import dance
+from posecast.media import open_writer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "README.zh-TW.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -45,15 +48,20 @@ TEMPLATE = "--frame_H 16 --frame_W 16 --train_vi_len 4 --F_dim 8 --L_dim 4 --N_d
 MADE_SMALL = {  # options that stand for size and time: their values here
     "--minutes": "0.05",
     "--num_epoch": "1",
-    "--poses": "DATA/test/test_label/0",
 }
 
 
+@pytest.mark.skipif(find_spec("mediapipe") is None, reason="the extra posecast[video], not there for Python 3.13")
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names stand for things made here, sizes and budgets are made small; the options are the README's own."""
     monkeypatch.chdir(tmp_path)
     assert main("synth DATA --sequences 1 --frames 30 --size 16x16".split()) == 0
     photo = str(next(Path("DATA/test/test_img/0").iterdir()))
+    for name in ("ME.mp4", "OTHER.mp4"):
+        with open_writer(name, fps=10) as video:
+            for frame in dance(12, seed=1, size=(180, 320)).recording.frames:
+                video.write(frame)
+    named = {"ME.png": photo, "CKPT": "epoch=70.ckpt"}
     extra = {
         "train": SMALL,
         "experiment": [*SMALL_LAB4, "--clip-length", "4", "--steps", "20", "--seeds", "1", "--futures", "1"],
@@ -68,14 +76,18 @@ def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: py
             continue
         pairs = zip(["", *words], words, strict=False)
         words = [MADE_SMALL.get(previous, word) for previous, word in pairs if word not in ("[RUN", "...]")]
-        words = [{"ME.png": photo, "CKPT": "epoch=70.ckpt"}.get(word, word) for word in words]
+        words = [named.get(word, word) for word in words]
+        if name == "generate":
+            words = [word.replace("DIR", "DATA/test/test_label/0") for word in words]
+        if name == "extract":
+            words = [word.replace("DATA", "MINE") for word in words]
         if name == "synth":
             words = ["synth", "OTHER", "--frames", "20", "--size", "16x16"]
         if name == "experiment":
             words = words[: words.index("--minutes")]
         assert main([*words, *extra.get(name, [])]) == 0, words
         seen.add(name)
-    assert seen >= {"check", "train", "evaluate", "generate", "report", "synth", "experiment"}
+    assert seen >= {"extract", "check", "train", "evaluate", "generate", "report", "synth", "experiment"}
     assert seen >= {"lab4", "submit", "score", "export-lab4", "import-lab4"}
 
 
@@ -113,3 +125,24 @@ def test_the_architecture_names_every_file() -> None:
     source = ROOT / "src" / "posecast"
     files = {str(path.relative_to(source)) for path in source.rglob("*.py") if not path.name.startswith("__")}
     assert {name for name in files if f"`{name}`" not in text and not name.startswith("commands/")} == set()
+
+
+def test_every_pinned_package_has_its_licence_named() -> None:
+    text = (ROOT / "docs" / "licences.md").read_text()
+    pinned = {
+        line.split("==")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert {name for name in pinned if f"{name} (" not in text} == set()
+
+
+def test_the_guides_dancer_is_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worked example of docs/own-video.md, with fewer frames."""
+    text = (ROOT / "docs" / "own-video.md").read_text()
+    (film, api) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(film.replace("1500", "4"), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dancer.mp4", "other.mp4"]
+    compile(api, "own-video.md", "exec")
+    for line in api.splitlines():
+        if line.startswith("from "):
+            exec(line, {})

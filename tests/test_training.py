@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import posecast.training
-from posecast.checkpoint import load_run, load_state, load_weights, read_config, states
+from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
 from posecast.config import Config
+from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
@@ -380,3 +381,65 @@ class KillBrother:
                 int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
             ]
             os.kill(next(child for child in trainers if child != os.getpid()), signal.SIGKILL)
+
+
+def damage(learner: Learner, where: str) -> None:
+    """A number that is none, as bad memory or an overflow gives it."""
+    parameter = next(parameter for parameter in learner.predictor.parameters() if parameter.ndim == 4)
+    with torch.no_grad():
+        if where == "weights":
+            parameter.view(-1)[3] = math.inf
+        elif where == "averages":
+            next(iter(learner.smoothed.parameters())).view(-1)[0] = math.nan
+        else:
+            state = next(state for optimizer in learner.optimizers for state in optimizer.state.values())
+            next(value for value in state.values() if isinstance(value, torch.Tensor) and value.ndim > 1).view(-1)[
+                0
+            ] = math.nan
+
+
+@pytest.mark.parametrize("where", ["weights", "averages", "optimiser"])
+def test_numbers_that_are_none_are_never_saved(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    update = Learner.update
+
+    def damaging(self: Learner, *args: object, **given: int) -> object:
+        done = update(self, *args, **given)  # pyright: ignore
+        if given["step"] == 4:
+            damage(self, where)
+        return done
+
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "update", damaging)
+        with pytest.raises(TrainingFailed, match="not finite"):
+            train(config, footage(), tmp_path / "run")
+    state = load_state(tmp_path / "run")
+    assert state is not None
+    assert state["step"] == 4
+    assert is_finite(state)
+    if (tmp_path / "run" / "model.safetensors").exists():
+        assert is_finite(load_weights(tmp_path / "run" / "model.safetensors"))
+    train(config, footage(), tmp_path / "run", resume=True)
+    train(config, footage(), tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = ClipCutter.cut
+
+    def dark(self: ClipCutter, plan: ClipPlan) -> Clip:
+        clip = cut(self, plan)
+        return clip._replace(frames=clip.frames * math.nan) if plan.key[0] % 2 else clip
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipCutter, "cut", dark)
+        train(tiny, footage(), tmp_path / "run")
+    entries = read_json_lines(tmp_path / "run" / "log.jsonl")
+    skipped = sum(entry["skipped_updates"] for entry in entries)
+    assert 0 < skipped < 8
+    assert "NaN" not in (tmp_path / "run" / "log.jsonl").read_text()
+    assert load_run(tmp_path / "run")

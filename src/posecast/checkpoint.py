@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 import posecast
 from posecast.config import Config, to_dict
 from posecast.errors import InputError
-from posecast.files import read_json, remove_leftovers, replacing, write_json, write_text
+from posecast.files import read_json, remove_leftovers, write_bytes, write_json, write_text
 from posecast.machine import resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.settings import from_dict
@@ -83,8 +83,7 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """A safetensors file with a digest of its values, atomically; the same weights give the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {DIGEST: digest_of(tensors)})
+    write_bytes(path, save(tensors, {DIGEST: digest_of(tensors)}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -146,13 +145,21 @@ def save_state(run: Path, state: Mapping[str, Any]) -> None:
     torch.save(dict(state), content)
     digest = hashlib.blake2b(content.getbuffer(), digest_size=8).hexdigest()
     path = run / "state" / f"step-{state['step']:09d}-{digest}.pt"
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write_bytes(path, content.getbuffer())
     for same in path.parent.glob(f"step-{state['step']:09d}*.pt"):  # saved before this epoch was validated
         if same != path:
             same.unlink(missing_ok=True)
     for old in states(run)[:-KEPT_STATES]:
         old.unlink(missing_ok=True)
+
+
+def is_finite(content: Any) -> bool:
+    """Whether no tensor in nested mappings and lists holds NaN or infinity."""
+    if isinstance(content, Tensor):
+        return bool(torch.isfinite(content).all())
+    if isinstance(content, Mapping):
+        return all(is_finite(value) for value in content.values())
+    return not isinstance(content, list | tuple) or all(is_finite(value) for value in content)
 
 
 def load_state(run: Path, tell: Callable[[str], None] = lambda sentence: None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from posecast.commands import course, experimenting, footage, judging, learning
 from posecast.commands.lab4 import lab4_app
 from posecast.commands.options import note
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
+from posecast.files import FULL
 
 app = App(
     name="posecast",
@@ -53,7 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (CycloptsError, InputError) as error:
         note(f"posecast: {' '.join(str(error).split())}")
         return 2
-    except (TrainingFailed, OSError) as error:
+    except OSError as error:
+        note(f"posecast: {sentence_of(error)}")
+        return 1
+    except TrainingFailed as error:
         note(f"posecast: {error}")
         return 1
     except InterruptedTraining as error:
@@ -63,6 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
         note("posecast: stopped.")
         return 130
     return 0
+
+
+def sentence_of(error: OSError) -> str:
+    """What the operating system refused, where, and what to do about it."""
+    if not error.strerror:
+        return str(error)
+    where = f": {error.filename}" if error.filename else ""
+    advice = " Make room and give the command again; what was saved is whole." if error.errno in FULL else ""
+    return f"{error.strerror}{where}.{advice}"
 
 
 def answer(words: list[str] | None) -> list[list[str]] | None:

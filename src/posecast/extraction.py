@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from posecast.data.tracks import Track
 from posecast.data.trouble import measure, remarks, states
 from posecast.data.video import list_videos, mean_rate
 from posecast.errors import InputError
-from posecast.files import claim_folder, read_json, replacing, write_json
+from posecast.files import claim_folder, read_json, write_bytes, write_json
 
 MARKER = "extract.json"
 WORK = ".extract"
@@ -207,8 +208,9 @@ def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extracti
     """All that was made under its own name; train last, for without it nothing takes the folder for a data set."""
     for preview in pictures.glob(PREVIEWS):
         preview.replace(out / preview.name)
-    with replacing(out / "poses.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **_arrays(pieces, asked))  # pyright: ignore[reportArgumentType]
+    table = io.BytesIO()
+    np.savez_compressed(table, **_arrays(pieces, asked))
+    write_bytes(out / "poses.npz", table.getbuffer())
     write_json(out / MARKER, extracted.facts)
     for split in ("val", "train"):
         if (pictures / split).exists():

@@ -5,6 +5,7 @@ Knows no format. Everything that posecast writes goes through `replacing`; every
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from typing import Any
 
 from posecast.errors import InputError
 
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""What a disk that is full, or fails, says."""
 WRITING = ".writing-"
 """What a file is called before it is whole."""
 
@@ -36,6 +39,12 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are ordinary ones
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            raise OSError(
+                error.errno, error.strerror, str(path)
+            ) from error  # which file it was, a full disk does not say
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,6 +62,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Replace `path` by bytes, atomically; for libraries that say of a full disk what they like."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from; and a run as such a file again. Next: `model/lab4.py` has the networks.
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from posecast.checkpoint import (
 from posecast.config import RECIPES, Config, Lab4
 from posecast.data.course import some
 from posecast.errors import InputError
-from posecast.files import claim_file, claim_folder, read_json_lines, replacing
+from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes
 from posecast.model.predictor import Predictor
 
 PREFIXES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")
@@ -82,8 +83,9 @@ def export_lab4(run: Path, checkpoint: Path, *, epoch: int | None = None, force:
         "tfr": last.get("teacher_forcing_rate", config.training.teacher_forcing),
         "last_epoch": epoch or len(log),
     }
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(checkpoint, buffer.getbuffer())
     return config
 
 

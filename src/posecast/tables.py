@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from posecast.data.checking import CheckResult, limited
+from posecast.data.course import printable
 
 if TYPE_CHECKING:
     from posecast.evaluation import Scores
@@ -161,7 +162,7 @@ def print_extracted(out: object, found: Extracted) -> None:
     for one in videos:
         recordings = f"{one['recordings']} recording(s)"
         print(
-            f"{one['file']}: the person was found in {one['found']} of {one['frames']} frames "
+            f"{printable(one['file'])}: the person was found in {one['found']} of {one['frames']} frames "
             f"({one['seconds']:.1f} s); {one['used']} used, in {recordings}."
         )
     if found.remarks:

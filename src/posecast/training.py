@@ -25,6 +25,7 @@ from posecast.checkpoint import (
     RUN_FILES,
     RUN_MARKER,
     WEIGHTS,
+    is_finite,
     load_state,
     read_config,
     save_state,
@@ -39,7 +40,7 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.data.rooms import measure_rooms
 from posecast.driving import body_of_footage
-from posecast.errors import InputError, InterruptedTraining
+from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
 from posecast.launching import launch
@@ -289,7 +290,16 @@ def is_due(epoch: int, every: int) -> bool:
 
 
 def save(learner: Learner, standing: Standing, run: Path) -> None:
-    """Save all that is needed to go on; one process writes."""
+    """Save all that is needed to go on; one process writes.
+
+    Raises TrainingFailed rather than save what is not finite: the state before it stays the newest.
+    """
     if learner.fabric.global_rank == 0:
-        save_state(run, {**learner.state(), "standing": dataclasses.asdict(standing), "step": standing.step})
+        state = learner.state()
+        if not is_finite(state):
+            raise TrainingFailed(
+                f"Weights or the optimiser are not finite at update {standing.step}; training stopped, and what was "
+                "saved before stays. Go on from there with --resume, --force and a lower --learning-rate."
+            )
+        save_state(run, {**state, "standing": dataclasses.asdict(standing), "step": standing.step})
     learner.fabric.barrier()

@@ -241,7 +241,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_pack(course: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(packed, "_make_durable", full)
-    with pytest.raises(InputError, match=r"could not be written .*No space left on device.*make room"):
+    with pytest.raises(OSError, match=r"could not be written .*No space left on device.*make room"):
         load_recordings(course, "train", SIZE)
     assert names_beside(course) == []
 

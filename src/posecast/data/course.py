@@ -57,7 +57,7 @@ class Finding:
     message: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", _printable(self.message))
+        object.__setattr__(self, "message", printable(self.message))
 
 
 def list_recordings(root: Path, split: str) -> list[RecordingFiles]:
@@ -145,7 +145,7 @@ def _pair(images: Path, labels: Path) -> tuple[list[RecordingFiles], list[Findin
             message = f"{images / run[0]} has no neighbour in number; a recording has at least 2 frames."
             errors.append(Finding("recording of a single frame", message))
         pairs = [FrameFiles(n[:-4], _key(n)[1], frames[n], poses[n]) for n in run if n in frames and n in poses]
-        recordings.append(RecordingFiles(f"{_printable(run[0][:-4])}-{_printable(run[-1][:-4])}", tuple(pairs)))
+        recordings.append(RecordingFiles(f"{printable(run[0][:-4])}-{printable(run[-1][:-4])}", tuple(pairs)))
     return [recording for recording in recordings if recording.frames], errors
 
 
@@ -295,6 +295,6 @@ def some(words: list[str], most: int = 20) -> str:
     return ", ".join(words[:most]) + f" and {len(words) - most} more" * (len(words) > most)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """File names may hold line breaks or bytes that are no text; shown, they become a replacement sign."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

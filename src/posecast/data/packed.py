@@ -33,6 +33,7 @@ from posecast.data.course import (
 )
 from posecast.data.recordings import Footage, Recording, hold_out_tail
 from posecast.errors import InputError
+from posecast.files import FULL
 
 FORMAT = 1
 """Raised whenever a pack's bytes come to mean something else; packs of another format are made anew."""
@@ -176,9 +177,10 @@ def _make_pack(
     except InputError:
         raise
     except OSError as error:
-        raise InputError(
-            f"The pack {pack} could not be written ({error}); make room there, or make the folder writable."
-        ) from error
+        said = f"The pack {pack} could not be written ({error}); make room there, or make the folder writable."
+        if error.errno in FULL:
+            raise OSError(said) from error
+        raise InputError(said) from error
     finally:
         shutil.rmtree(half_made, ignore_errors=True)
         shutil.rmtree(outdated, ignore_errors=True)

@@ -7,6 +7,7 @@ Next: `dancer.py` draws, `course.py` writes.
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import posecast
 from posecast.data.course import write_recordings, write_test_sequences
 from posecast.data.dancer import Dance, hidden_arrays, synthesise
 from posecast.data.recordings import PoseSequence
-from posecast.files import claim_folder, replacing, write_json
+from posecast.files import claim_folder, write_bytes, write_json
 
 MARKER = "synth.json"
 WRITTEN = (MARKER, "hidden.npz", "train", "val", "test", ".posecast")
@@ -58,8 +59,9 @@ def write_synthetic(
     first = PoseSequence("0", val.recording.frames[0], val.recording.poses, names)
     write_test_sequences(out, [first], progress=progress)
     arrays = hidden_of(train, val)
-    with replacing(out / "hidden.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    table = io.BytesIO()
+    np.savez(table, **arrays)  # pyright: ignore[reportArgumentType]
+    write_bytes(out / "hidden.npz", table.getbuffer())
     return float(arrays["val0_ceiling_psnr_db"])
 
 

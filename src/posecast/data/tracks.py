@@ -6,6 +6,7 @@ Knows no estimator and no pictures. Next: `trouble.py`, which says what is wrong
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 
 from posecast.data.estimators import SURE
 from posecast.data.poses import SKELETON
-from posecast.files import replacing
+from posecast.files import write_bytes
 
 SHORT_GAP_S = 0.3
 """A joint out of sight for no longer than this is bridged by a straight line."""
@@ -49,15 +50,16 @@ class Track:
 
     def save(self, path: Path) -> None:
         """Write the track whole or not at all."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                keypoints=np.array(self.keypoints, np.float32).reshape(-1, len(SKELETON), 3),
-                changes=np.array(self.changes, float),
-                cuts=np.array(self.cuts, np.int64),
-                shifts=np.array(self.shifts, float).reshape(-1, 3),
-                facts=np.array(json.dumps({"fps": self.fps, **self.facts})),
-            )
+        content = io.BytesIO()
+        np.savez(
+            content,
+            keypoints=np.array(self.keypoints, np.float32).reshape(-1, len(SKELETON), 3),
+            changes=np.array(self.changes, float),
+            cuts=np.array(self.cuts, np.int64),
+            shifts=np.array(self.shifts, float).reshape(-1, 3),
+            facts=np.array(json.dumps({"fps": self.fps, **self.facts})),
+        )
+        write_bytes(path, content.getbuffer())
 
     @classmethod
     def load(cls, path: Path) -> Track:

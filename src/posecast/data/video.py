@@ -41,7 +41,9 @@ class Moment(NamedTuple):
     """Which frame of the file it is, counted from 0."""
 
 
-def read_moments(path: str | Path, *, start_s: float = 0.0, broken: list[str] | None = None) -> Iterator[Moment]:
+def read_moments(
+    path: str | Path, *, start_s: float = 0.0, broken: list[str] | None = None
+) -> Generator[Moment, None, None]:
     """The frames of a video from `start_s` on, in the order in which they are shown, by their own time stamps.
 
     Raises InputError if the file is missing, no video, or broken before its first frame; where it breaks later, the
@@ -134,7 +136,7 @@ def mean_rate(path: Path) -> float:
 
 
 def list_videos(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are given; for a folder, the videos in it by name. Raises InputError where there is none."""
+    """Files as they are given; for a folder, the videos in it by name. All can be opened, or InputError is raised."""
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -147,8 +149,8 @@ def list_videos(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise InputError("No video was given; expected one or more files, such as clip.mp4.")
     for file in files:
-        if not file.is_file():
-            raise InputError(f"There is no video {file}; expected a file, such as clip.mp4.")
+        with contextlib.closing(read_moments(file)) as moments:
+            next(moments)  # now, not after an hour spent on the files before it
     return files
 
 

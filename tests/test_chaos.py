@@ -1,0 +1,14 @@
+"""A short form of `make chaos`: killed at random instants, everything ends as if it had not been."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_what_was_killed_ends_the_same() -> None:
+    words = ["--kills", "8", "--only", "training", "packing", "extraction"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *words], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].endswith("all identical")
