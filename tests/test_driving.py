@@ -11,7 +11,7 @@ from posecast.data.estimators import Person, Region
 from posecast.data.fitting import Body, measure_body
 from posecast.data.poses import JOINT_INDEX, draw_pose_maps
 from posecast.data.recordings import Recording
-from posecast.driving import body_of_footage, photo_window, pose_map_beside, read_drive
+from posecast.driving import SETTLING, body_of_footage, photo_window, pose_map_beside, read_drive
 from posecast.errors import InputError
 from posecast.extraction import Extraction, extract
 from posecast.media import open_writer, write_png
@@ -83,7 +83,9 @@ def test_a_folder_of_pose_maps_is_taken_as_it_is(photo: Path) -> None:
 
 def test_a_video_is_followed_in_the_trained_persons_size(video: Path, photo: Path) -> None:
     drive = read_drive(photo, video, SIZE, body, estimator=Truth())
-    assert drive.poses.shape == (25, *SIZE, 3)
+    assert drive.poses.shape == (1 + SETTLING + 24, *SIZE, 3)
+    assert (len(drive.names), drive.num_unseen) == (24, 1 + SETTLING)
+    assert (drive.poses[1 : 2 + SETTLING] == drive.poses[1]).all()
     assert (drive.fps, drive.starts_s) == (12.0, 0.0)
     own = np.asarray(Image.open(photo.parents[1] / "val_label" / "frame000007.png"))
     np.testing.assert_array_equal(drive.poses[0], own)
@@ -103,7 +105,7 @@ def test_without_a_fit_the_poses_are_drawn_where_they_are(video: Path, photo: Pa
     drive = read_drive(photo, video, (48, 80), never, fitted=False, estimator=Truth())
     scaled = np.concatenate([SHOWN.keypoints[..., :2] / 2, np.ones((24, 25, 1))], axis=2)
     expected = draw_pose_maps(scaled, (48, 80))
-    assert np.abs(drive.poses[1:].astype(int) - expected).mean() < 0.5
+    assert np.abs(drive.poses[1 + SETTLING :].astype(int) - expected).mean() < 0.5
 
 
 def test_a_photo_of_any_size_is_cut_to_the_trained_persons_place(video: Path, tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from posecast.media import read_picture
 HIGHEST_RATE = 30.0
 MOST_MAPS = 2000
 """A body is measured on so many pose maps at most, evenly spread."""
+SETTLING = 8
+"""A driver begins elsewhere than the photo; the person at the photo's place fades within four frames or so, so the
+driver's first pose is held for so many that are not shown."""
 LEGIBLE = 384
 """A smaller photo is enlarged to so many pixels before its pose is looked for."""
 
@@ -43,7 +46,9 @@ class Drive:
     poses: np.ndarray = field(repr=False)
     """uint8 `[T, H, W, 3]`, the first frame's own first."""
     names: Sequence[str] = field(repr=False, default=())
-    """What the frames are called, T of them."""
+    """What the frames that are shown are called."""
+    num_unseen: int = 0
+    """So many frames come first and are not shown: the photo, and those in which it gives way to the driver."""
     fps: float | None = None
     """Frames a second of what is followed, where that is known."""
     starts_s: float = 0.0
@@ -86,9 +91,10 @@ def read_drive(
         maps, names = read_pose_folder(poses, size)
         return Drive(read_picture(first_frame, size), maps, names)
     photo, own_map = _read_photo(first_frame, first_pose, size, body, estimator)
-    maps = np.concatenate([own_map[None], _draw(moves, size, body if fitted else None)])
-    names = [f"frame{k + 1:06d}" for k in range(len(maps))]
-    return Drive(photo, maps, names, moves.fps, moves.starts_s)
+    driver = _draw(moves, size, body if fitted else None)
+    unseen = np.concatenate([own_map[None], np.repeat(driver[:1], SETTLING, axis=0)])
+    names = [f"frame{k + 1:06d}" for k in range(len(driver))]
+    return Drive(photo, np.concatenate([unseen, driver]), names, len(unseen), moves.fps, moves.starts_s)
 
 
 def _read_moves(poses: Path, person: int, estimator: Estimator | None, progress: Progress | None) -> _Moves | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,11 @@ def generate(
     targets = future_paths(out, futures)
     check_free(targets, out, drive.names, force=force)
     frames = predict(predictor, drive.first_frame, drive.poses, latent=latent, seed=seed, futures=futures)
+    frames = islice(frames, drive.num_unseen, None)
     rate = fps or drive.fps or 25.0
     write_futures(frames, targets, drive.names, fps=rate, scale=scale, progress=progress)
     for target in targets if audio else ():
-        add_sound(target, poses, start_s=drive.starts_s - 1 / rate)  # the photo comes before the first move
+        add_sound(target, poses, start_s=drive.starts_s)
     return targets
 
 

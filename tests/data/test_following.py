@@ -70,6 +70,18 @@ def test_who_comes_back_is_found_again() -> None:
     assert memory.times_lost == 1
 
 
+def test_who_left_by_the_edge_is_not_taken_for_smaller() -> None:
+    """The last that was seen of them is an arm at the picture's edge; they come back whole."""
+    arm = somebody(140, 40)
+    frames = (
+        [[somebody(100 + 10 * k, 80)] for k in range(4)] + [[arm]] + [[]] * 3 + [[arm]] * 2 + [[somebody(150, 80)]] * 2
+    )
+    places, _ = followed(Script(frames), 12)
+    assert places[:4] == [100, 110, 120, 130]
+    assert places[-2:] == [150, 150]
+    assert places[8:10] == [None, None]
+
+
 def test_looking_closely_is_rare_while_nobody_is_there() -> None:
     script = Script([[]] * 20)
     followed(script, 20)

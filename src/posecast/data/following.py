@@ -18,7 +18,11 @@ from posecast.data.estimators import Estimator, Person, Region, overlap
 SAME = 0.2
 """Boxes of one person in two frames that follow each other overlap at least so much."""
 SIZE_STEP = 1.6
-"""Nobody grows or shrinks by more than this factor from one frame to the next, or while out of sight."""
+"""Nobody grows or shrinks by more than this factor from one frame to the next, nor in a moment out of sight."""
+GROWS_S = 4.0
+"""Out of sight for so long, somebody may come back so much nearer or farther that the factor doubles."""
+SHRINKS = 0.99
+"""How fast the usual height gives way to a lower one: who walks out of the picture or bends down is not smaller."""
 SPEED = 3.0
 """How far somebody out of sight may go: so many of their own heights in a second."""
 CLOSELY_EVERY_S = 0.5
@@ -31,6 +35,8 @@ class Memory:
 
     last: Person | None = None
     """Where the person was last seen."""
+    usual_height: float = 0.0
+    """How high they usually are, in pixels."""
     frames_lost: int = 0
     """For how many frames nobody was there; since the start, if nobody ever was."""
     num_people: int = 0
@@ -41,7 +47,7 @@ class Memory:
     def to_json(self) -> dict[str, Any]:
         """Plain values; see `from_json`."""
         last = self.last and {"keypoints": self.last.keypoints.tolist(), "region": self.last.region}
-        plain = {name: getattr(self, name) for name in ("frames_lost", "num_people", "times_lost")}
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "last"}
         return plain | {"last": last}
 
     @classmethod
@@ -88,11 +94,12 @@ class Follower:
 
     def _find(self, frame: np.ndarray, number: int, last: Person) -> Person | None:
         """The one in reach who is nearest to where the person vanished."""
-        reach = (0.5 + SPEED * (1 + self.memory.frames_lost) / self._fps) * _height(last)
+        usual, lost_s = self.memory.usual_height, (1 + self.memory.frames_lost) / self._fps
+        reach, factor = (0.5 + SPEED * lost_s) * usual, SIZE_STEP * (1 + lost_s / GROWS_S)
         near = [
             (_distance(person, last), index, person)
             for index, person in enumerate(self._everybody(frame, number))
-            if _distance(person, last) <= reach and is_size_of(person, last)
+            if _distance(person, last) <= reach and 1 / factor < _height(person) / usual < factor
         ]
         return min(near, key=lambda one: one[:2])[2] if near else None
 
@@ -107,6 +114,7 @@ class Follower:
             return None
         memory.times_lost += memory.last is not None and memory.frames_lost > 0
         memory.last, memory.frames_lost = person, 0
+        memory.usual_height = max(SHRINKS * memory.usual_height, _height(person), 1.0)
         return person.keypoints
 
 
