@@ -278,6 +278,7 @@ def test_a_file_that_breaks_off_is_said_to(video: Path, tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) * 2 // 3])
     found = extract([path], tmp_path / "out", Extraction(size=(32, 32)), estimator=Truth())
     assert 10 < found.num_train + found.num_val < 40
+    assert any("breaks off" in finding.message for finding in found.remarks)
 
 
 def test_extract_json_is_plain(video: Path, tmp_path: Path) -> None:

@@ -385,17 +385,15 @@ class KillBrother:
 
 def damage(learner: Learner, where: str) -> None:
     """A number that is none, as bad memory or an overflow gives it."""
-    parameter = next(parameter for parameter in learner.predictor.parameters() if parameter.ndim == 4)
+    if where == "weights":
+        tensor = next(parameter for parameter in learner.predictor.parameters() if parameter.ndim == 4)
+    elif where == "averages":
+        tensor = next(iter(learner.smoothed.parameters()))
+    else:
+        state = next(state for optimizer in learner.optimizers for state in optimizer.state.values())
+        tensor = next(value for value in state.values() if isinstance(value, torch.Tensor) and value.ndim > 1)
     with torch.no_grad():
-        if where == "weights":
-            parameter.view(-1)[3] = math.inf
-        elif where == "averages":
-            next(iter(learner.smoothed.parameters())).view(-1)[0] = math.nan
-        else:
-            state = next(state for optimizer in learner.optimizers for state in optimizer.state.values())
-            next(value for value in state.values() if isinstance(value, torch.Tensor) and value.ndim > 1).view(-1)[
-                0
-            ] = math.nan
+        tensor[(0,) * tensor.ndim] = math.inf if where == "weights" else math.nan
 
 
 @pytest.mark.parametrize("where", ["weights", "averages", "optimiser"])

@@ -22,6 +22,8 @@ from posecast.data.video import Moment, ahead, length_s, read_moments, resampled
 from posecast.errors import InputError
 
 SAVE_EVERY_S = 10.0
+CUT_SHORT = 0.9
+"""A file that shows less than this share of the length that it names has lost its end; decoders do not say so."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many frames are done, how many there are."""
@@ -54,7 +56,8 @@ def find_person(
         return track
     search = _Search(track, Follower(estimator, span.fps, person, _memory(track)))
     gaps, broken = _Gaps(), []
-    expected = round(max(0.0, min(span.end_s, length_s(file) or 0.0) - span.start_s) * span.fps)
+    end_s = min(span.end_s, length_s(file) or 0.0)
+    expected = round(max(0.0, end_s - span.start_s) * span.fps)
     begun, last_saved = len(track), time.monotonic()
     with closing(moments_of(file, span, gaps, broken)) as moments:
         for index, moment in enumerate(moments):
@@ -69,6 +72,9 @@ def find_person(
                 last_saved = time.monotonic()
     if not len(track):
         raise InputError(f"{file} shows nothing between --start and --end; it lasts {length_s(file) or 0:.1f} s.")
+    seen_s = span.start_s + len(track) / span.fps
+    if not broken and seen_s < CUT_SHORT * end_s:
+        broken.append(f"after {seen_s:.1f} s of the {end_s:.1f} s that it says it has")
     track.facts |= {"finished": True, "gaps": gaps.facts(), "broken": "; ".join(broken)}
     if saved:
         track.save(saved)

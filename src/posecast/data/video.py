@@ -120,8 +120,11 @@ def length_s(path: str | Path) -> float | None:
     """How long a video says it is, for showing the time left; None where it does not say."""
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
+            pictures = container.streams.video[0]  # the sound may be longer
+            if pictures.duration and pictures.time_base:
+                return float(pictures.duration * pictures.time_base)
             return container.duration / av.time_base if container.duration else None
-    except (FFmpegError, OSError):
+    except (FFmpegError, OSError, IndexError):
         return None
 
 
