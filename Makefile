@@ -22,9 +22,10 @@ chaos: $(VENV)/installed
 	$(BIN)/python -m tests.faults
 
 # Known vulnerabilities of what is installed; asks the internet, so it is no test.
-audit: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+audit:
+	$(PYTHON) -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # The mark of a finished installation: made last, so an interrupted one is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -33,4 +34,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) posecast-demo
+	rm -rf $(VENV) $(VENV)-audit posecast-demo
