@@ -200,8 +200,35 @@ def test_a_full_disk_leaves_no_data_set_and_work_goes_on(
 
 def test_two_extractions_into_one_folder(video: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / ".extract").mkdir(parents=True)
-    with FileLock(tmp_path / "out" / ".extract" / "lock"), pytest.raises(InputError, match="Another posecast"):
-        extract([video], tmp_path / "out", estimator=Truth())
+    (tmp_path / "out" / ".extract" / "track0.npz").write_bytes(b"the other's")
+    for force in (False, True):
+        with FileLock(tmp_path / "out" / ".extract" / "lock"), pytest.raises(InputError, match="Another posecast"):
+            extract([video], tmp_path / "out", estimator=Truth(), force=force)
+    assert (tmp_path / "out" / ".extract" / "track0.npz").read_bytes() == b"the other's"
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_killed_while_all_is_given_its_name(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    asked = Extraction(size=(32, 32))
+    extract([video], tmp_path / "whole", asked, estimator=Truth())
+    replace, done = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.parent == tmp_path / "out":
+            if len(done) == renames:
+                raise KeyboardInterrupt
+            done.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract([video], tmp_path / "out", asked, estimator=Truth())
+    assert not (tmp_path / "out" / "train").exists()
+    extract([video], tmp_path / "out", asked, estimator=Truth())
+    assert bytes_below(tmp_path / "out") == bytes_below(tmp_path / "whole")
 
 
 def test_a_cut_ends_a_recording(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ from posecast.files import claim_folder, read_json, write_bytes, write_json
 
 MARKER = "extract.json"
 WORK = ".extract"
+LOCK = "lock"
 PREVIEWS = "preview*.mp4"
-WRITTEN = (MARKER, WORK, "poses.npz", "train", "val", ".posecast")
+WRITTEN = (MARKER, "poses.npz", "train", "val", ".posecast")
 HIGHEST_RATE = 30.0
 
 
@@ -92,47 +94,71 @@ def extract(
 ) -> Extracted:
     """Make a data set of footage; see the module. Called again with the same wishes it goes on where it stopped.
 
-    `estimator` is BlazePose if not given. Raises InputError for what cannot be
-    read, and where nobody is found; OSError where the disk is full, and then what was found so far is kept.
+    `estimator` is BlazePose if not given. Raises InputError for what cannot be read, and where nobody is found;
+    OSError where the disk is full, and then what was found so far is kept.
     """
     files = list_videos(videos)
     asked = asked or Extraction()
     asked = dataclasses.replace(asked, fps=asked.fps or min(HIGHEST_RATE, mean_rate(files[0])))
     assert asked.fps
     estimator = estimator or BlazePose()
-    was_there = out.exists()
-    _claim(out, files, asked, estimator.name, force=force)
-    try:
-        with FileLock(out / WORK / "lock", timeout=0):
-            span = Span(asked.fps, asked.start_s, float("inf") if asked.end_s is None else asked.end_s)
+    span = Span(asked.fps, asked.start_s, float("inf") if asked.end_s is None else asked.end_s)
+    with _alone_in(out) as work:
+        _claim(out, work, files, asked, estimator.name, force=force)
+        try:
             tracks = []
             for number, file in enumerate(files):
-                saved = out / WORK / f"track{number}.npz"
+                saved = work / f"track{number}.npz"
                 tracks.append(find_person(file, span, estimator, person=asked.person, saved=saved, progress=progress))
             pieces = plan_pieces(tracks, asked.size, asked.crop, asked.val)
             _refuse_too_little(files, tracks, pieces, asked)
-            pictures = out / WORK / "pictures"
-            shutil.rmtree(pictures, ignore_errors=True)  # what an interrupted run left is soon made again
-            spans = [span] * len(files)
-            write_pictures(pictures, files, spans, pieces, asked.size, preview=asked.preview, progress=progress)
-            extracted = _describe(files, tracks, pieces, asked, estimator.name)
-            _publish(pictures, out, pieces, asked, extracted)
-    except Timeout as error:
-        raise InputError(f"Another posecast is extracting into {out}; wait for it, or name another folder.") from error
-    except InputError:
-        shutil.rmtree(out / WORK, ignore_errors=True)
-        if not was_there and not any(out.iterdir()):
-            out.rmdir()
-        raise
-    shutil.rmtree(out / WORK, ignore_errors=True)
+        except InputError:
+            _clear(work)
+            raise
+        pictures = work / "pictures"
+        shutil.rmtree(pictures, ignore_errors=True)  # what an interrupted run left is soon made again
+        spans = [span] * len(files)
+        write_pictures(pictures, files, spans, pieces, asked.size, preview=asked.preview, progress=progress)
+        extracted = _describe(files, tracks, pieces, asked, estimator.name)
+        _publish(pictures, out, pieces, asked, extracted)
+        _clear(work)
     return extracted
 
 
-def _claim(out: Path, files: Sequence[Path], asked: Extraction, estimator: str, *, force: bool) -> None:
+@contextmanager
+def _alone_in(out: Path) -> Iterator[Path]:
+    """The folder to work in, which no other extraction may use meanwhile; gone at the end unless work is left in it."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out} is not a folder; name a new or an empty one.")
+    was_there, work = out.exists(), out / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / LOCK, timeout=0):
+            try:
+                yield work
+            finally:
+                if {path.name for path in work.iterdir()} <= {LOCK}:
+                    shutil.rmtree(work, ignore_errors=True)
+                if not was_there and not any(out.iterdir()):
+                    out.rmdir()
+    except Timeout as error:
+        raise InputError(f"Another posecast is extracting into {out}; wait for it, or name another folder.") from error
+
+
+def _clear(work: Path) -> None:
+    """Remove all work, but not the lock that is held."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _claim(out: Path, work: Path, files: Sequence[Path], asked: Extraction, estimator: str, *, force: bool) -> None:
     """Make `out` ready: new, or to go on in, or, with `force`, to begin again in."""
     known = {"posecast": posecast.__version__, "estimator": estimator, "asked": dataclasses.asdict(asked)}
     wishes = json.loads(json.dumps(known | {"sources": [fingerprint(file) for file in files]}))
-    note = out / WORK / "wishes.json"
+    note = work / "wishes.json"
     if note.exists() and not force:
         if read_json(note, "what an interrupted extraction was asked for") != wishes:
             raise InputError(
@@ -140,8 +166,7 @@ def _claim(out: Path, files: Sequence[Path], asked: Extraction, estimator: str, 
                 "name another folder, or begin again with --force."
             )
         return
-    if note.exists():
-        shutil.rmtree(out / WORK)
+    _clear(work)
     claim_folder(out, marker=MARKER, ours=WRITTEN, force=force, besides=(WORK,))
     for preview in out.glob(PREVIEWS):
         preview.unlink()
@@ -213,6 +238,7 @@ def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extracti
     write_bytes(out / "poses.npz", table.getbuffer())
     write_json(out / MARKER, extracted.facts)
     for split in ("val", "train"):
+        shutil.rmtree(out / split, ignore_errors=True)  # of a run that was killed just here
         if (pictures / split).exists():
             (pictures / split).replace(out / split)
 
