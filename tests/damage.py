@@ -135,7 +135,7 @@ def npz_bomb(name: str = "keypoints.npy") -> bytes:
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 25, 3)})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for other in ("names", "joints", "keypoints", "windows", "size", "fps"):
+        for other in ("names", "joints", "keypoints", "windows", "frame_sizes", "size", "fps"):
             array = io.BytesIO()
             np.save(array, np.ones(2))
             archive.writestr(f"{other}.npy", header.getvalue() if name == f"{other}.npy" else array.getvalue())
@@ -333,6 +333,7 @@ def _poses(folder: Path) -> Path:
             names=np.array(["train/frame000001", "train/frame000002"]),
             keypoints=np.ones((2, len(SKELETON), 3), np.float32),
             windows=np.ones((2, 4)),
+            frame_sizes=np.ones((2, 2)),
             joints=np.array([joint.name for joint in SKELETON]),
             size=np.array([8, 8]),
             fps=np.array(25.0),

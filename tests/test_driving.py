@@ -9,6 +9,7 @@ from PIL import Image
 from posecast.data.dancer import dance
 from posecast.data.estimators import Person, Region
 from posecast.data.fitting import Body, measure_body
+from posecast.data.keypoint_files import read_poses
 from posecast.data.poses import JOINT_INDEX, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.driving import SETTLING, body_of_footage, photo_window, pose_map_beside, read_drive
@@ -131,7 +132,18 @@ def test_a_photo_of_any_size_is_cut_to_the_trained_persons_place(video: Path, tm
 
 def test_a_photo_of_the_models_proportions_is_taken_whole() -> None:
     keypoints = np.zeros((25, 3), np.float32)
-    np.testing.assert_array_equal(photo_window((200, 400), keypoints, SIZE, never), [0, 0, 400, 200])
+    np.testing.assert_array_equal(photo_window(SIZE, keypoints, SIZE, never), [0, 0, 64, 32])
+    np.testing.assert_array_equal(photo_window((200, 400), keypoints, SIZE, body), [0, 0, 400, 200])
+
+
+def test_a_photo_by_the_same_camera_is_cut_as_its_footage_was(video: Path, tmp_path: Path) -> None:
+    """The room of the photo is then the room that was trained."""
+    extract([video], tmp_path / "out", Extraction(size=(64, 64)), estimator=Truth())
+    trained = body_of_footage([], {"path": str(tmp_path / "out")})
+    again = Body.from_json(trained.to_json())
+    window = photo_window((192, 320), np.zeros((25, 3), np.float32), (64, 64), lambda: again)
+    expected = 2 * read_poses(tmp_path / "out" / "poses.npz").windows[0]
+    np.testing.assert_allclose(window, expected, atol=1e-6)
 
 
 def test_a_pose_map_beside_a_frame(photo: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Knows no model and no torch. Next: `generation.py`, which paints it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,14 +184,21 @@ def _find_in_photo(photo: np.ndarray, estimator: Estimator) -> Person | None:
 def photo_window(
     photo_size: tuple[int, ...], keypoints: np.ndarray, size: tuple[int, int], body: Callable[[], Body]
 ) -> np.ndarray:
-    """What to cut out of a photo, `[4]`: all of it if it has the model's proportions, as a frame of the footage has.
+    """What to cut out of a photo, `[4]`: what `extract` cut out, if the photo has the proportions of the footage.
 
-    Another photo is cut so that the person is as large in it, and stands where, the trained person usually does.
+    Otherwise all of it if it has the model's proportions; another photo is cut so that the person is as large in it,
+    and stands where, the trained person usually does.
     """
     height, width = photo_size[:2]
+    whole = np.array([0.0, 0.0, width, height])
+    if (height, width) == size:
+        return whole
+    trained = body()
+    if trained.view is not None and abs(width / (height * trained.view[4]) - 1) < 0.02:
+        return np.array(trained.view[:4]) * [width, height, width, height]
     if abs(width * size[0] / (height * size[1]) - 1) < 0.02:
-        return np.array([0.0, 0.0, width, height])
-    trained, seen = body(), measure_body(keypoints[None])
+        return whole
+    seen = measure_body(keypoints[None])
     both = np.isfinite(trained.lengths) & np.isfinite(seen.lengths)
     if not both.any():
         return crop_windows(keypoints[None], (height, width), size, "steady", 1.0)[0]
@@ -213,6 +221,7 @@ def body_of_footage(recordings: Sequence[Recording], facts: dict[str, Any]) -> B
         except InputError:
             pass  # somebody else's poses.npz is no error
         else:
-            return measure_body(found.keypoints / np.array([found.size[0], found.size[0], 1.0], np.float32))
+            body = measure_body(found.keypoints / np.array([found.size[0], found.size[0], 1.0], np.float32))
+            return dataclasses.replace(body, view=found.view)
     every = max(1, sum(len(one) for one in recordings) // MOST_MAPS)
     return body_of_maps(pose_map for one in recordings for pose_map in one.poses[::every])

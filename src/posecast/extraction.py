@@ -234,7 +234,7 @@ def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extracti
     for preview in pictures.glob(PREVIEWS):
         preview.replace(out / preview.name)
     table = io.BytesIO()
-    np.savez_compressed(table, **_arrays(pieces, asked))
+    np.savez_compressed(table, **_arrays(pieces, asked, [one["size"] for one in extracted.facts["videos"]]))
     write_bytes(out / "poses.npz", table.getbuffer())
     write_json(out / MARKER, extracted.facts)
     for split in ("val", "train"):
@@ -243,13 +243,14 @@ def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extracti
             (pictures / split).replace(out / split)
 
 
-def _arrays(pieces: Sequence[Piece], asked: Extraction) -> dict[str, np.ndarray]:
-    """poses.npz: one row a picture, in the order of their numbers."""
+def _arrays(pieces: Sequence[Piece], asked: Extraction, sizes: Sequence[list[int]]) -> dict[str, np.ndarray]:
+    """poses.npz: one row a picture, in the order of their numbers; `sizes` are those of the videos' frames."""
     return {
         "names": np.array([f"{piece.split}/{piece.name(k)}" for piece in pieces for k in range(len(piece))]),
         "keypoints": np.concatenate([piece.keypoints_px(asked.size) for piece in pieces]).astype(np.float32),
         "filled": np.concatenate([piece.scene.filled for piece in pieces]),
         "windows": np.concatenate([piece.windows for piece in pieces]),
+        "frame_sizes": np.array([sizes[piece.video] for piece in pieces for _ in range(len(piece))]),
         "joints": np.array([joint.name for joint in SKELETON]),
         "size": np.array(asked.size),
         "fps": np.array(asked.fps),

@@ -139,6 +139,7 @@ def poses_arrays(num: int = 3) -> dict[str, np.ndarray]:
         "names": np.array([f"train/frame{k:06d}" for k in range(num)]),
         "keypoints": np.full((num, len(SKELETON), 3), 2.0, np.float32),
         "windows": np.tile([10.0, 20, 100, 50], (num, 1)),
+        "frame_sizes": np.tile([80, 200], (num, 1)),
         "joints": np.array([joint.name for joint in SKELETON]),
         "size": np.array([25, 50]),
         "fps": np.array(12.5),
@@ -150,9 +151,17 @@ def test_poses_are_read_back_in_pictures_and_in_the_source(tmp_path: Path) -> No
     poses = read_poses(tmp_path / "poses.npz")
     assert (poses.size, poses.fps, poses.names[1]) == ((25, 50), 12.5, "train/frame000001")
     np.testing.assert_allclose(poses.in_source()[0, 0], [10 + 4, 20 + 4, 2])
+    np.testing.assert_allclose(poses.view or (), [0.05, 0.25, 0.5, 0.625, 2.5])
 
 
-@pytest.mark.parametrize("broken", ["joints", "keypoints", "windows", "fps", "size"])
+def test_windows_that_differ_are_no_view(tmp_path: Path) -> None:
+    arrays = poses_arrays()
+    arrays["windows"][1, 0] += 3
+    np.savez(tmp_path / "poses.npz", **arrays)
+    assert read_poses(tmp_path / "poses.npz").view is None
+
+
+@pytest.mark.parametrize("broken", ["joints", "keypoints", "windows", "frame_sizes", "fps", "size"])
 def test_other_arrays_are_refused(tmp_path: Path, broken: str) -> None:
     arrays = poses_arrays()
     arrays[broken] = arrays[broken][:1] if arrays[broken].ndim else np.array(0.0)

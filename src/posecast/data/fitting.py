@@ -42,18 +42,23 @@ class Body:
     x: float
     """How far right the neck is, usually; `y` how far down."""
     y: float
+    view: tuple[float, ...] | None = None
+    """What the pictures show of the camera's frames, where that is one window; see `keypoint_files.Poses.view`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; see `from_json`."""
         named = {joint.name: float(length) for joint, length in zip(SKELETON, self.lengths, strict=True)}
-        return {"lengths": named, "ground": self.ground, "x": self.x, "y": self.y}
+        view = self.view and list(self.view)
+        return {"lengths": named, "ground": self.ground, "x": self.x, "y": self.y, "view": view}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Body:
         """What `to_json` wrote. Raises InputError for anything else."""
         try:
             lengths = np.array([_number(content["lengths"][joint.name]) for joint in SKELETON])
-            return cls(lengths, *(_number(content[key]) for key in ("ground", "x", "y")))
+            view = content.get("view") and tuple(float(value) for value in content["view"])
+            ground, x, y = (_number(content[key]) for key in ("ground", "x", "y"))
+            return cls(lengths, ground, x, y, view)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"The body of the trained person cannot be read ({error!r}); train again.") from error
 

@@ -142,6 +142,9 @@ def _joints(flat: Any, path: Path, sure: float | None) -> np.ndarray:
 # poses.npz --------------------------------------------------------------------------------------------------------
 
 
+KEYS = ("names", "joints", "keypoints", "windows", "frame_sizes", "size", "fps")
+
+
 @dataclass(frozen=True)
 class Poses:
     """What `extract` wrote beside its pictures, one row a picture, in the order of their numbers."""
@@ -152,9 +155,22 @@ class Poses:
     """float32 `[N, J, 3]`: x, y in pixels of the pictures, confidence; NaN where nobody was found."""
     windows: np.ndarray
     """What was cut out of the source's frames, `[N, 4]`: left, top, width, height in its pixels."""
+    frame_sizes: np.ndarray
+    """Height and width of the source's frames, `[N, 2]`."""
     size: tuple[int, int]
     """Height and width of the pictures."""
     fps: float
+
+    @property
+    def view(self) -> tuple[float, ...] | None:
+        """The one window of all pictures, left, top, width, height in shares of the frame; then the frame's aspect.
+
+        None where windows differ: another camera, or one that follows.
+        """
+        (height, width), shares = self.frame_sizes[0], self.windows / self.frame_sizes[:, [1, 0, 1, 0]]
+        if not (np.ptp(shares, axis=0) < 1e-6).all() or (self.frame_sizes != self.frame_sizes[0]).any():
+            return None
+        return (*(float(share) for share in shares[0]), float(width / height))
 
     def in_source(self) -> np.ndarray:
         """The keypoints in pixels of the source, where a window that followed the person does not hide their path."""
@@ -169,9 +185,10 @@ def read_poses(path: Path) -> Poses:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             # An entry of the archive that is no array comes as bytes.
-            found = {key: np.asarray(arrays[key]) for key in ("names", "joints", "keypoints", "windows", "size", "fps")}
+            found = {key: np.asarray(arrays[key]) for key in KEYS}
             names, joints = found["names"].tolist(), found["joints"].tolist()
             keypoints, windows = found["keypoints"].astype(np.float32), found["windows"].astype(float)
+            frame_sizes = found["frame_sizes"].astype(float)
             height, width = (int(side) for side in found["size"])
             fps = float(found["fps"])
     except FileNotFoundError as error:
@@ -180,6 +197,7 @@ def read_poses(path: Path) -> Poses:
         raise InputError(f"{path} cannot be read ({error}); expected what 'posecast extract' writes.") from error
     num = len(names) if isinstance(names, list) else 0
     fits = joints == [joint.name for joint in SKELETON] and keypoints.shape == (num, len(SKELETON), 3)
+    fits = fits and frame_sizes.shape == (num, 2) and (frame_sizes > 0).all()
     if not fits or windows.shape != (num, 4) or num == 0 or not (0 < fps < 1000 and min(height, width) > 0):
         raise InputError(f"{path} holds other joints or shapes than this posecast's; extract the video again.")
-    return Poses(names, keypoints, windows, (height, width), fps)
+    return Poses(names, keypoints, windows, frame_sizes, (height, width), fps)
