@@ -84,6 +84,13 @@ def writes(home: Path) -> dict[str, Write]:
                 str(home / "keypoints"),
             )
         ),
+        "experiment": Write(
+            always(
+                *("experiment", str(home / "grid.toml"), "--data", data, "--out", out, "--steps", "2"),
+                *("--seeds", "1", "--futures", "1", *TINY),
+            )
+        ),
+        "lab4 train": Write(always("lab4", "train", "--DR", data, "--save_root", out, *TEMPLATE)),
         "pack": Write(always("train", "--data", str(home / "unpacked"), "--out", out, *TINY, "--steps", "1")),
     }
 
@@ -104,6 +111,12 @@ def prepare_faults(home: Path) -> None:
 LAB4 = (
     "--recipe lab4 --frame-channels 8 --pose-channels 4 --latent-channels 4 --fusion-channels 8 --size 16x16 "
     "--clip-length 4"
+).split()
+
+
+TEMPLATE = (
+    "--frame_H 16 --frame_W 16 --train_vi_len 4 --val_vi_len 8 --F_dim 8 --L_dim 4 --N_dim 4 --D_out_dim 8 "
+    "--num_epoch 1"
 ).split()
 
 
@@ -230,13 +243,16 @@ def all_tried(home: Path, names: Sequence[str], limits: Sequence[int]) -> dict[s
                 status, said = disk.call(write.words(place), None)
                 assert status == 0, (name, said)
             outcome = tried(name, write, disk, limit)
-            again, said = disk.call(write.words(place) + (["--force"] if name in FORCED else []), None)
+            again, said = disk.call(
+                write.words(place) + (["--force"] if name in FORCED else ["--resume"] if name in RESUMED else []), None
+            )
             if again != 0:
                 outcome.failures.append(f"with room again: status {again}, {said[-300:]}")
             found[name].append(outcome)
     return found
 
 
+RESUMED = ("lab4 train",)
 FORCED = ("synth", "import-lab4", "train", "pack", "generate to PNGs", "submit", "export-lab4")
 """Where something whole may be there already, or begun, so that the second call must say that it may be replaced."""
 
