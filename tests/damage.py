@@ -113,7 +113,7 @@ def png_bomb(width: int = 60_000, height: int = 60_000) -> bytes:
 
 
 def text_bomb_png() -> bytes:
-    """A PNG whose comment unpacks to a gigabyte."""
+    """A PNG whose comment unpacks to 64 MB, a thousand times its size."""
     whole = png_of(4, 4)
     comment = zlib.compress(bytes(64 * 2**20), 9)
     body = b"Comment\0\0" + comment

@@ -10,7 +10,7 @@ from posecast.data.dancer import dance
 from posecast.data.estimators import Person, Region
 from posecast.data.fitting import Body, measure_body
 from posecast.data.keypoint_files import read_poses
-from posecast.data.poses import JOINT_INDEX, draw_pose_maps
+from posecast.data.poses import JOINT_INDEX, SKELETON, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.driving import SETTLING, body_of_footage, photo_window, pose_map_beside, read_drive
 from posecast.errors import InputError
@@ -100,6 +100,26 @@ def test_an_extracted_recording_drives_as_its_video_does(video: Path, photo: Pat
     for source in (tmp_path / "out", tmp_path / "out" / "poses.npz"):
         from_folder = read_drive(photo, source, SIZE, body)
         assert np.abs(from_folder.poses.astype(int) - from_video.poses).mean() < 0.5
+
+
+def test_a_window_that_followed_the_person_does_not_hide_their_path(photo: Path, tmp_path: Path) -> None:
+    """Always in the middle of the pictures, they walked through the room all the same."""
+    keypoints = np.concatenate([SHOWN.keypoints[0, :, :2], np.ones((25, 1))], axis=1).astype(np.float32)
+    keypoints[:, 0] += 48 - keypoints[:, 0].mean()
+    lefts = np.linspace(0, 60, 24)
+    np.savez(
+        tmp_path / "poses.npz",
+        names=np.array([f"train/frame{k:06d}" for k in range(24)]),
+        keypoints=np.repeat(keypoints[None], 24, 0),
+        windows=np.stack([lefts, 0 * lefts, 0 * lefts + 96, 0 * lefts + 96], axis=1),
+        frame_sizes=np.tile([96, 160], (24, 1)),
+        joints=np.array([joint.name for joint in SKELETON]),
+        size=np.array([96, 96]),
+        fps=np.array(25.0),
+    )
+    drive = read_drive(photo, tmp_path / "poses.npz", SIZE, body)
+    first, last = (np.flatnonzero((drive.poses[k] < 200).any((0, 2))).mean() for k in (1, -1))
+    assert last - first > 8
 
 
 def test_without_a_fit_the_poses_are_drawn_where_they_are(video: Path, photo: Path) -> None:

@@ -19,7 +19,7 @@ from posecast.data.course import read_pose_folder
 from posecast.data.cropping import crop_windows, cut_out, keypoints_in
 from posecast.data.estimators import BlazePose, Estimator, Person
 from posecast.data.fitting import Body, body_of_maps, fit, measure_body
-from posecast.data.keypoint_files import read_poses
+from posecast.data.keypoint_files import Poses, read_poses
 from posecast.data.poses import draw_pose_map, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.data.sighting import Progress, Span, find_person
@@ -102,11 +102,18 @@ def _read_moves(poses: Path, person: int, estimator: Estimator | None, progress:
     """The driver's keypoints; None for a folder of pose maps."""
     table = poses / "poses.npz" if poses.is_dir() else poses
     if table.name.endswith(".npz") and table.is_file():
-        found = read_poses(table)
-        return _Moves(only_sure(found.keypoints), found.size, found.fps)
+        return _moves_of_poses(read_poses(table))
     if poses.is_dir():
         return None
     return _moves_of_video(poses, person, estimator or BlazePose(), progress)
+
+
+def _moves_of_poses(found: Poses) -> _Moves:
+    """Where a window followed the person, the path is in the source only; otherwise as the pictures show them."""
+    height, width = found.frame_sizes[0].astype(int).tolist()
+    if found.view is None and (found.frame_sizes == found.frame_sizes[0]).all():
+        return _Moves(only_sure(found.in_source()), (height, width), found.fps)
+    return _Moves(only_sure(found.keypoints), found.size, found.fps)
 
 
 def _moves_of_video(video: Path, person: int, estimator: Estimator, progress: Progress | None) -> _Moves:

@@ -89,7 +89,7 @@ def trained_body(run: Path) -> Body:
     if not isinstance(facts.get("body"), dict):
         raise InputError(
             f"{run} does not say how large its person is (it was trained by an older posecast, or imported), so other "
-            "people's moves cannot be fitted to it; train it again, or use --no-fit."
+            "people's moves cannot be fitted to it; train it again, or use --no-fit and --first-pose."
         )
     return Body.from_json(facts["body"])
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from posecast.data.checking import CheckResult, limited
-from posecast.data.course import printable
+from posecast.data.course import Finding, printable
 
 if TYPE_CHECKING:
     from posecast.evaluation import Scores
@@ -142,13 +142,18 @@ def print_check(result: CheckResult) -> bool:
         sizes = ", ".join(f"{height}x{width}" for height, width in one.sizes)
         kind = "sequence(s)" if one.split == "test" else "recording(s)"
         print(f"{one.split}: {one.num_recordings} {kind}, {one.num_frames} frames, {sizes}")
-    for title, findings in (("Errors", result.errors), ("Remarks", result.remarks)):
-        if findings:
-            print(f"{title}:")
-            print("\n".join(f"  {line}" for line in limited(findings)))
+    print_findings("Errors", result.errors)
+    print_findings("Remarks", result.remarks)
     if not result.errors:
         print("No errors: it can be trained on.")
     return not result.errors
+
+
+def print_findings(title: str, findings: Sequence[Finding]) -> None:
+    """Findings under a title; nothing where there are none."""
+    if findings:
+        print(f"{title}:")
+        print("\n".join(f"  {line}" for line in limited(findings)))
 
 
 def print_extracted(out: object, found: Extracted) -> None:
@@ -165,18 +170,14 @@ def print_extracted(out: object, found: Extracted) -> None:
             f"{printable(one['file'])}: the person was found in {one['found']} of {one['frames']} frames "
             f"({one['seconds']:.1f} s); {one['used']} used, in {recordings}."
         )
-    if found.remarks:
-        print("Worth knowing:")
-        print("\n".join(f"  {line}" for line in limited(found.remarks)))
+    print_findings("Worth knowing", found.remarks)
     print(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")
 
 
 def print_inspection(found: Inspection) -> None:
     """What a run folder holds and what is wrong with it."""
     print("\n".join(found.lines))
-    for title, findings in (("Errors", found.errors), ("Remarks", found.remarks)):
-        if findings:
-            print(f"{title}:")
-            print("\n".join(f"  {line}" for line in limited(findings)))
+    print_findings("Errors", found.errors)
+    print_findings("Remarks", found.remarks)
     if not found.errors:
         print("No errors.")
