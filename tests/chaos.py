@@ -41,6 +41,8 @@ class Scenario:
     """The command, for a folder that holds what it needs and takes what it makes."""
     outcome: Callable[[Path], dict[str, Any]]
     """What must be the same, read off that folder."""
+    parent_only: bool = False
+    """Whether only the process that was begun is killed, not those that it began."""
 
 
 @dataclass
@@ -146,6 +148,12 @@ def scenarios(home: Path) -> dict[str, Scenario]:
             lambda out: [*train, "--out", str(out), "--steps", "24", "--devices", "2"],
             outcome_of_run,
         ),
+        "training in two processes, the parent killed": Scenario(
+            "training in two processes, the parent killed",
+            lambda out: [*train, "--out", str(out), "--steps", "24", "--devices", "2"],
+            outcome_of_run,
+            parent_only=True,
+        ),
         "packing": Scenario("packing", packing, outcome_of_files),
         "experiment": Scenario(
             "experiment",
@@ -205,7 +213,7 @@ class Killer:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["posecast.training", "posecast.scoring", "posecast.extraction"])
 
-    def attempt(self, words: list[str], kill_after_s: float | None) -> tuple[bool, float]:
+    def attempt(self, words: list[str], kill_after_s: float | None, *, parent_only: bool = False) -> tuple[bool, float]:
         """Whether it ended by itself, and after how long."""
         process = self.context.Process(target=child, args=(words,))
         began = time.monotonic()
@@ -215,7 +223,7 @@ class Killer:
         if process.exitcode is None:
             assert process.pid is not None
             try:
-                os.killpg(process.pid, signal.SIGKILL)
+                (os.kill if parent_only else os.killpg)(process.pid, signal.SIGKILL)
             except ProcessLookupError:  # it has not come to its session yet
                 process.kill()
             process.join()
@@ -237,7 +245,7 @@ class Killer:
             while True:
                 may_kill = tally.kills < kills and mine < MOST_KILLS_OF_ONE
                 after_s = float(self.rng.uniform(0.0, 1.0)) * length_s if may_kill else None
-                ended, _ = self.attempt(scenario.words(out), after_s)
+                ended, _ = self.attempt(scenario.words(out), after_s, parent_only=scenario.parent_only)
                 if ended:
                     break
                 mine, tally.kills = mine + 1, tally.kills + 1
@@ -263,7 +271,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the instants (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=[], help="these scenarios")
     asked = parser.parse_args()
-    shares = {"training in two processes": 1, "packing": 2, "experiment": 1, "extraction": 2, "training": 4}
+    shares = {"training in two processes": 2, "training in two processes, the parent killed": 1}
+    shares |= {"packing": 2, "experiment": 1, "extraction": 2, "training": 4}
     shares = {name: shares[name] for name in asked.only or shares}
     kills = {name: max(1, asked.kills * share // sum(shares.values())) for name, share in shares.items()}
     tallies = survive(kills, asked.seed)

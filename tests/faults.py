@@ -1,8 +1,10 @@
-"""A disk that takes no more, at every place where posecast writes: one sentence, exit 1 or 2, nothing lost.
+"""Disks that are full, fail, are read-only, or lose a folder, wherever posecast writes: one sentence, nothing lost.
 
-The kernel itself refuses: a process may not write beyond so many bytes of any file (RLIMIT_FSIZE), which reaches every
-writer, Python's, torch's, safetensors' and FFmpeg's alike. What was there before must be there after, and the same
-command must succeed once there is room. Run by hand: `python -m tests.faults`.
+The kernel itself refuses, which reaches every writer, Python's, torch's, safetensors' and FFmpeg's alike: a *full* disk
+lets no file grow beyond so many bytes (RLIMIT_FSIZE); a *failing* one answers EIO from the so-manieth opened file on, a
+*read-only* one EROFS (`syscalls.py`). A *vanishing* folder is that of the output, taken away when the so-manieth file
+is opened. What was there before must be there after, and the same command must succeed once the disk is well again.
+Run by hand: `python -m tests.faults`.
 """
 
 from __future__ import annotations
@@ -12,16 +14,34 @@ import hashlib
 import multiprocessing
 import os
 import resource
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.chaos import TINY, prepare
+from tests.syscalls import can_refuse, fail_writes, forbid_changes
 
-LIMITS = (0, 300, 4_000, 30_000)
-"""Bytes that a file may have: none, a header's, a small file's, not a large one's."""
+
+class Fault(NamedTuple):
+    """What is wrong with the disk, and from which byte of a file or which opened file on."""
+
+    kind: str
+    amount: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.amount}"
+
+
+FAULTS = (
+    *(Fault("full", size) for size in (0, 300, 4_000, 30_000)),  # none, a header's, a small file's, not a large one's
+    *(Fault("failing", number) for number in (0, 1, 3, 8)),
+    Fault("read-only", 0),
+    *(Fault("vanishing", number) for number in (1, 3, 8)),
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,8 @@ class Write:
     """For a folder with what is needed; the output is `out` in it."""
     replaces: bool = False
     """Whether it is tried over its own earlier result, too."""
+    vanishes: str = "out"
+    """The folder that may be taken away meanwhile."""
 
 
 @dataclass
@@ -61,14 +83,16 @@ def writes(home: Path) -> dict[str, Write]:
         "synth": Write(always("synth", out, "--sequences", "1", "--frames", "20", "--size", "16x16")),
         "train": Write(always("train", "--data", data, "--out", out, *TINY, "--steps", "2")),
         "train --resume": Write(
-            lambda folder: ["train", "--data", data, "--out", str(folder / "stopped"), "--resume"], replaces=True
+            lambda folder: ["train", "--data", data, "--out", str(folder / "stopped"), "--resume"],
+            replaces=True,
+            vanishes="stopped",
         ),
-        "evaluate": Write(always("evaluate", run, "--data", data, "--futures", "1"), replaces=True),
+        "evaluate": Write(always("evaluate", run, "--data", data, "--futures", "1"), replaces=True, vanishes="run"),
         "generate to PNGs": Write(generate("")),
         "generate to GIF": Write(generate(".gif"), replaces=True),
         "generate to MP4": Write(generate(".mp4"), replaces=True),
         "generate to WebP": Write(generate(".webp"), replaces=True),
-        "report": Write(always("report", run, "--out", out + ".html", "--force"), replaces=True),
+        "report": Write(always("report", run, "--out", out + ".html", "--force"), replaces=True, vanishes="run"),
         "submit": Write(always("submit", run, "--data", data, "--out", out)),
         "export-lab4": Write(always("export-lab4", lab4, "--out", out + ".ckpt")),
         "import-lab4": Write(always("import-lab4", str(home / "course.ckpt"), "--out", out, "--size", "16x16")),
@@ -91,7 +115,9 @@ def writes(home: Path) -> dict[str, Write]:
             )
         ),
         "lab4 train": Write(always("lab4", "train", "--DR", data, "--save_root", out, *TEMPLATE)),
-        "pack": Write(always("train", "--data", str(home / "unpacked"), "--out", out, *TINY, "--steps", "1")),
+        "pack": Write(
+            always("train", "--data", str(home / "unpacked"), "--out", out, *TINY, "--steps", "1"), vanishes="unpacked"
+        ),
     }
 
 
@@ -148,33 +174,76 @@ def snapshot(home: Path) -> dict[str, str]:
     return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def child(words: list[str], limit: int | None, pipe: str) -> None:
-    """Run a command that may write so many bytes to any file."""
-    said = os.open(pipe, os.O_WRONLY)
+def child(words: list[str], fault: Fault | None, home: str, vanishes: str) -> None:
+    """Run a command on such a disk."""
+    said = os.open(Path(home, PIPE), os.O_WRONLY)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     from posecast.cli import main
 
+    if fault is not None:
+        begin(fault, Path(home), vanishes)
     sys.exit(main(words))
 
 
+def begin(fault: Fault, home: Path, vanishes: str) -> None:
+    """Let it be so from now on, or from the so-manieth file on that is opened for writing."""
+    if fault.kind == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.amount, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return
+    happen = {"failing": fail_writes, "read-only": forbid_changes, "vanishing": lambda: vanish(home / vanishes)}[
+        fault.kind
+    ]
+    if not fault.amount:
+        happen()
+        return
+    opened: list[str] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not arguments[2] & (os.O_WRONLY | os.O_RDWR) or len(opened) == fault.amount:
+            return
+        name = str(arguments[0])
+        if name.startswith(str(home)) and not name.endswith(".lock"):
+            opened.append(name)
+            if len(opened) == fault.amount:
+                happen()
+
+    sys.addaudithook(watch)
+
+
+def vanish(folder: Path) -> None:
+    """As if somebody had moved it."""
+    if folder.is_dir():
+        folder.rename(folder.with_name("gone"))
+
+
+def come_back(folder: Path) -> None:
+    """Whoever took it away puts it back."""
+    gone = folder.with_name("gone")
+    if gone.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        gone.rename(folder)
+
+
+PIPE = "said"
+
+
 class Disk:
-    """Runs commands in forked children, on a disk of a given size."""
+    """Runs commands in forked children, on a disk that is well or not."""
 
     def __init__(self, home: Path) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
-        self.home, self.pipe = home, home / "said"
+        self.home = home
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["posecast.training", "posecast.scoring", "posecast.extraction"])
-        os.mkfifo(self.pipe)
+        os.mkfifo(home / PIPE)
 
-    def call(self, words: list[str], limit: int | None) -> tuple[int, str]:
+    def call(self, write: Write, fault: Fault | None, *more: str) -> tuple[int, str]:
         """Exit status, and what was said."""
-        reading = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
+        reading = os.open(self.home / PIPE, os.O_RDONLY | os.O_NONBLOCK)
+        words = [*write.words(self.home), *more]
         try:
-            process = self.context.Process(target=child, args=(words, limit, str(self.pipe)))
+            process = self.context.Process(target=child, args=(words, fault, str(self.home), write.vanishes))
             process.start()
             said = b""
             while process.is_alive():
@@ -199,11 +268,11 @@ def drained(reading: int) -> bytes:
         found += piece
 
 
-def tried(name: str, write: Write, disk: Disk, limit: int) -> Outcome:
-    """One command on a disk that is too small, then on one that is not."""
+def tried(write: Write, disk: Disk, fault: Fault) -> Outcome:
+    """One command on a disk that is not well, and what it left."""
     home = disk.home
     before = snapshot(home)
-    status, said = disk.call(write.words(home), limit)
+    status, said = disk.call(write, fault)
     outcome = Outcome(status, said)
     if status not in (0, 1, 2):
         outcome.failures.append(f"exit status {status}")
@@ -213,43 +282,46 @@ def tried(name: str, write: Write, disk: Disk, limit: int) -> Outcome:
     if status and len(sentences) != 1:
         outcome.failures.append(f"{len(sentences)} sentences: {said[-300:]}")
     after = snapshot(home)
+    if fault.kind == "vanishing":  # with all that is in it, half-written files included
+        after |= {
+            f"{write.vanishes}/{path.removeprefix('gone/')}": one
+            for path, one in after.items()
+            if path.startswith("gone/")
+        }
     grown = ("stopped/", "unpacked/", "data/.posecast")
     changed = [path for path in before if after.get(path) != before[path] and not path.startswith(grown)]
     if status and changed:
         outcome.failures.append(f"changed {changed[:3]}")
     halves = [path for path in after if ".writing-" in path and path not in before]
-    if halves:
+    if halves and fault.kind != "vanishing":
         outcome.failures.append(f"left {halves[:3]}")
     return outcome
 
 
-def all_tried(home: Path, names: Sequence[str], limits: Sequence[int]) -> dict[str, list[Outcome]]:
-    """Every command under every limit, each on a fresh copy of what it needs."""
-    import shutil
-
+def all_tried(home: Path, names: Sequence[str], faults: Sequence[Fault]) -> Iterator[tuple[str, list[Outcome]]]:
+    """Every command under every fault, each on a fresh copy of what it needs."""
     prepared = home / "prepared"
     prepared.mkdir()
     prepare_faults(prepared)
-    found: dict[str, list[Outcome]] = {}
     for name in names or tuple(writes(prepared)):
-        found[name] = []
-        for limit in limits:
+        outcomes = []
+        for fault in faults:
             place = home / "place"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(prepared, place)
             shutil.copytree(place / "data", place / "unpacked", ignore=shutil.ignore_patterns(".posecast"))
             disk, write = Disk(place), writes(place)[name]
             if write.replaces and name != "train --resume":
-                status, said = disk.call(write.words(place), None)
+                status, said = disk.call(write, None)
                 assert status == 0, (name, said)
-            outcome = tried(name, write, disk, limit)
-            again, said = disk.call(
-                write.words(place) + (["--force"] if name in FORCED else ["--resume"] if name in RESUMED else []), None
-            )
+            outcome = tried(write, disk, fault)
+            come_back(place / write.vanishes)
+            more = ["--force"] if name in FORCED else ["--resume"] if name in RESUMED else []
+            again, said = disk.call(write, None, *more)
             if again != 0:
-                outcome.failures.append(f"with room again: status {again}, {said[-300:]}")
-            found[name].append(outcome)
-    return found
+                outcome.failures.append(f"well again: status {again}, {said[-300:]}")
+            outcomes.append(outcome)
+        yield name, outcomes
 
 
 RESUMED = ("lab4 train",)
@@ -257,19 +329,35 @@ FORCED = ("synth", "import-lab4", "train", "pack", "generate to PNGs", "submit",
 """Where something whole may be there already, or begun, so that the second call must say that it may be replaced."""
 
 
+def parsed(text: str) -> Fault:
+    kind, _, amount = text.partition(":")
+    return Fault(kind, int(amount or 0))
+
+
+def show(name: str, faults: Sequence[Fault], outcomes: Sequence[Outcome], *, verbose: bool) -> None:
+    """Exit statuses, failures, and where asked for what was said."""
+    statuses = ", ".join(f"{fault} {one.status}" for fault, one in zip(faults, outcomes, strict=True))
+    print(f"{name}: exit status at {statuses}", flush=True)
+    for fault, one in zip(faults, outcomes, strict=True):
+        print("".join(f"  {fault}: {failure}\n" for failure in one.failures), end="")
+        if verbose:
+            print(f"  {fault}: {' '.join(line for line in one.said.splitlines() if line.startswith('posecast: '))}")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A disk that takes no more: one sentence, nothing lost.")
+    parser = argparse.ArgumentParser(description="Disks that are not well: one sentence, nothing lost.")
     parser.add_argument("--only", nargs="+", default=[], help="these commands")
-    parser.add_argument("--bytes", type=int, nargs="+", default=LIMITS, help="what a file may have")
+    parser.add_argument("--faults", type=parsed, nargs="+", default=FAULTS, help="such as full:300 or failing:1")
+    parser.add_argument("--verbose", action="store_true", help="show every sentence")
     asked = parser.parse_args()
+    faults = [fault for fault in asked.faults if can_refuse() or fault.kind in ("full", "vanishing")]
+    num_commands = num_failures = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        found = all_tried(Path(folder), asked.only, asked.bytes)
-    for name, outcomes in found.items():
-        statuses = ", ".join(f"{limit}: {one.status}" for limit, one in zip(asked.bytes, outcomes, strict=True))
-        print(f"{name}: exit status at bytes {statuses}")
-        print("".join(f"  {failure}\n" for one in outcomes for failure in one.failures), end="")
-    num_failures = sum(len(one.failures) for outcomes in found.values() for one in outcomes)
-    print(f"{len(found)} commands, {sum(map(len, found.values()))} full disks, {num_failures} failures")
+        for name, outcomes in all_tried(Path(folder), asked.only, faults):
+            num_commands += 1
+            num_failures += sum(len(one.failures) for one in outcomes)
+            show(name, faults, outcomes, verbose=asked.verbose)
+    print(f"{num_commands} commands, {num_commands * len(faults)} faults, {num_failures} failures")
     sys.exit(num_failures > 0)
 
 

@@ -16,7 +16,7 @@ from posecast.commands import course, experimenting, footage, judging, learning
 from posecast.commands.lab4 import lab4_app
 from posecast.commands.options import note
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.files import FULL
+from posecast.files import FAILING, FULL
 
 app = App(
     name="posecast",
@@ -74,7 +74,11 @@ def sentence_of(error: OSError) -> str:
     if not error.strerror:
         return str(error)
     where = f": {error.filename}" if error.filename else ""
-    advice = " Make room and give the command again; what was saved is whole." if error.errno in FULL else ""
+    advice = ""
+    if error.errno in FULL:
+        advice = " Make room and give the command again; what was saved is whole."
+    if error.errno in FAILING:
+        advice = " The disk fails, or its connection does; what was saved before is as it was."
     return f"{error.strerror}{where}.{advice}"
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 from posecast.errors import InputError
 
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
-"""What a disk that is full, or fails, says."""
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What a disk that is full says."""
+FAILING = frozenset((errno.EIO,))
+"""What a disk that fails says."""
 WRITING = ".writing-"
 """What a file is called before it is whole."""
 
@@ -40,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are ordinary ones
         temporary.replace(path)
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
+        if error.errno in FULL | FAILING and error.filename is None:
             raise OSError(
                 error.errno, error.strerror, str(path)
             ) from error  # which file it was, a full disk does not say
@@ -124,12 +126,13 @@ def claim_folder(
     """Make `folder` ready to be filled, or raise InputError.
 
     Absent or empty, it is free. Otherwise it needs `force`, and must hold `marker`, which shows that posecast
-    filled it; then the names in `ours` are removed and nothing else is. A folder that holds only names in `besides`
-    counts as empty.
+    filled it; then the names in `ours` are removed and nothing else is. A folder that holds only names in `besides`, or
+    what `replacing` left there when its process was killed, counts as empty.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is not a folder; name a new or an empty one.")
-    if not folder.exists() or {path.name for path in folder.iterdir()} <= set(besides):
+    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if all(name in besides or name.startswith(WRITING) for name in held):
         folder.mkdir(parents=True, exist_ok=True)
         return
     if not force:

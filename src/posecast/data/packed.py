@@ -33,7 +33,7 @@ from posecast.data.course import (
 )
 from posecast.data.recordings import Footage, Recording, hold_out_tail
 from posecast.errors import InputError
-from posecast.files import FULL
+from posecast.files import FAILING, FULL
 
 FORMAT = 1
 """Raised whenever a pack's bytes come to mean something else; packs of another format are made anew."""
@@ -178,7 +178,7 @@ def _make_pack(
         raise
     except OSError as error:
         said = f"The pack {pack} could not be written ({error}); make room there, or make the folder writable."
-        if error.errno in FULL:
+        if error.errno in FULL | FAILING:
             raise OSError(said) from error
         raise InputError(said) from error
     finally:
