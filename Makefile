@@ -3,23 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint chaos audit clean
+.PHONY: demo test lint chaos fuzz audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/posecast demo --out posecast-demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Killed, and out of room, at random and everywhere: some minutes.
+# Killed at random, and on disks that are full, fail or vanish: a quarter of an hour.
 chaos: $(VENV)/installed
 	$(BIN)/python -m tests.chaos --kills 60
 	$(BIN)/python -m tests.faults
+
+# Well-formed files that say anything, drawn anew each time: a quarter of an hour.
+fuzz: $(VENV)/installed
+	POSECAST_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fuzz.py --timeout 1800
 
 # Known vulnerabilities of what is installed; asks the internet, so it is no test.
 audit:

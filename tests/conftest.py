@@ -3,6 +3,10 @@
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # as many tests at a time as there are cores: one for each, its children included
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 

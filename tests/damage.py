@@ -222,6 +222,24 @@ def _run(what: str) -> Callable[[Path], Path]:
     return make
 
 
+def _scores(folder: Path) -> Path:
+    from posecast.checkpoint import load_run
+    from posecast.data.dancer import dance
+    from posecast.evaluation import evaluate
+    from posecast.files import write_json
+
+    path = _run("scores.json")(folder)
+    moves = dance(12, seed=0, size=(16, 16)).recording
+    write_json(path, evaluate(load_run(path.parent), [moves], training=[moves], futures=2).as_json())
+    return path
+
+
+def _read_body(path: Path) -> object:
+    from posecast.generation import trained_body
+
+    return trained_body(path.parent)
+
+
 def _load_run(path: Path) -> object:
     from posecast.checkpoint import load_run
 
@@ -378,6 +396,8 @@ READERS: dict[str, Reader] = {
     "weights": Reader(_run("model.safetensors"), _load_run, lambda: [struct.pack("<Q", 2**60) + b"{", *pickles()]),
     "state": Reader(_run("state"), _load_state, pickles),
     "log": Reader(_run("log.jsonl"), _report),
+    "scores": Reader(_scores, _report),
+    "body": Reader(_run("config.json"), _read_body),
     "run folder": Reader(_run("model.safetensors"), _check_run),
     "course checkpoint": Reader(_course_checkpoint, _import_lab4, pickles),
     "submission": Reader(_submission, _read_submission, lambda: [b"id," + b"0," * 10**6, b"9" * 10**7]),

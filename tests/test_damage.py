@@ -10,7 +10,7 @@ import pytest
 from .damage import READERS
 
 COUNT = 110
-WITH_TORCH = "config.json,weights,state,log,run folder,course checkpoint"
+WITH_TORCH = "config.json,weights,state,log,scores,body,run folder,course checkpoint"
 """These share a process: torch takes longer to import than they take."""
 PROCESSES = [WITH_TORCH, *(name for name in READERS if name not in WITH_TORCH.split(","))]
 

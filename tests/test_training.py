@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,15 @@ import torch
 
 import posecast.training
 from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
-from posecast.config import Config
+from posecast.config import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
+from posecast.inspecting import inspect_run
 from posecast.learning import Learner
+from posecast.report import write_report
 from posecast.standing import Standing, Status, account
 from posecast.training import build_cutter, train
 
@@ -324,6 +327,49 @@ def test_two_trainings_into_one_folder(tiny: Config, tmp_path: Path) -> None:
     assert said
     assert all("Another posecast is training" in sentence for sentence in said)
     train(tiny, footage(), tmp_path / "alone")
+    assert weights(run) == weights(tmp_path / "alone")
+
+
+def test_reports_and_checks_while_training_writes(tiny: Config, tmp_path: Path) -> None:
+    """Whoever reads meanwhile sees a whole run as it was at some instant, and disturbs nothing."""
+    run = tmp_path / "run"
+    often = dataclasses.replace(
+        tiny,
+        budget=Budget(epochs=12),
+        training=dataclasses.replace(tiny.training, save_every_seconds=0.0, validate_every=1),
+    )
+    began, ended = threading.Event(), threading.Event()
+    seen: list[tuple[set[str], int]] = []
+    failures: list[Exception] = []
+
+    def read() -> None:
+        began.wait()
+        while not ended.is_set():
+            try:
+                found = inspect_run(run)
+                write_report([run], tmp_path / "page.html")
+                said = {finding.kind for finding in (*found.errors, *found.remarks)}
+                seen.append((said, len(read_json_lines(run / "log.jsonl"))))
+            except Exception as error:
+                failures.append(error)
+                return
+
+    def begin(status: Status) -> None:
+        if status.entry is not None:
+            began.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        train(often, footage(), run, watcher=begin)
+    finally:
+        began.set()
+        ended.set()
+        reader.join()
+    assert not failures
+    assert len({epochs for _, epochs in seen}) > 1  # it did read while something was written
+    assert set().union(*(said for said, _ in seen)) <= {"unfinished", "leftovers"}  # nothing looked damaged
+    train(often, footage(), tmp_path / "alone")
     assert weights(run) == weights(tmp_path / "alone")
 
 

@@ -77,7 +77,26 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
     content = read_json(run / "config.json", "a run folder, as 'posecast train' makes it")
     if "posecast" not in content:
         raise InputError(f"{run}/config.json was not written by posecast; expected a run folder.")
+    _check_facts(content, run)
     return from_dict(content), content
+
+
+def _check_facts(content: Mapping[str, Any], run: Path) -> None:
+    """Raise InputError unless the facts are of the kinds that are read again; an imported run has no machine."""
+    machine = content.get("machine", {})
+    needed: list[tuple[Any, str, type, bool]] = [(content, "source", dict, False), (content, "selected_on", str, False)]
+    if "machine" in content:
+        needed += [(content, "machine", dict, True), (content, "num_steps", int, True)]
+    if isinstance(machine, Mapping) and machine:
+        needed += [
+            (machine, "precision", str, True),
+            (machine, "processes", int, True),
+            (machine, "threads", int, False),
+        ]
+    for holder, name, kind, must in needed:
+        value = holder.get(name)
+        if not isinstance(value, kind) and (must or value is not None):
+            raise InputError(f"{run}/config.json is damaged ({name} is {str(value)[:40]!r}); copy it from elsewhere.")
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -188,7 +207,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # whatever torch says of a file that is no state
         return None
-    return state if isinstance(state, dict) and "standing" in state else None
+    whole = isinstance(state, dict) and isinstance(state.get("standing"), dict) and isinstance(state.get("step"), int)
+    return state if whole else None
 
 
 def states(run: Path) -> list[Path]:

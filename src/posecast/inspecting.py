@@ -42,7 +42,9 @@ def inspect_run(run: Path) -> Inspection:
     _look_at_weights(run, config, facts, lines, errors, remarks)
     step, num_steps = _look_at_states(run, lines, errors, remarks), facts.get("num_steps")
     if isinstance(num_steps, int) and 0 < step < num_steps:
-        remarks.append(Finding("unfinished", f"It stopped at update {step} of {num_steps}; go on with --resume."))
+        remarks.append(
+            Finding("unfinished", f"It is at update {step} of {num_steps}: unless it trains now, go on with --resume.")
+        )
     _look_at_log(run, lines, errors)
     if (run / "scores.json").exists():
         try:
@@ -52,9 +54,7 @@ def inspect_run(run: Path) -> Inspection:
             errors.append(Finding("scores", f"{error} Make it anew with 'posecast evaluate'."))
     leftovers = sorted(str(path.relative_to(run)) for path in run.rglob(f"{WRITING}*"))
     if leftovers:
-        said = (
-            f"{len(leftovers)} half-written file(s) of a killed process, such as {leftovers[0]}; --resume removes them."
-        )
+        said = f"{len(leftovers)} half-written file(s), such as {leftovers[0]}; unless it trains now, --resume removes them."
         remarks.append(Finding("leftovers", said))
     return Inspection(tuple(lines), tuple(errors), tuple(remarks))
 
@@ -83,6 +83,8 @@ def _look_at_states(run: Path, lines: list[str], errors: list[Finding], remarks:
     paths, step = states(run), 0
     for path in paths:
         state = read_state(path)
+        if state is None and not path.exists():  # a training is going on, and has saved a newer one
+            continue
         if state is None:
             remarks.append(Finding("damaged state", f"state/{path.name} is damaged; the other one is used."))
         else:

@@ -51,14 +51,30 @@ def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False)
     if len(set(names)) < len(names):
         names = [str(folder) for folder in run_folders]
     runs = [read_run(folder, name) for folder, name in zip(run_folders, names, strict=True)]
-    if len(runs) == 1:
-        [run] = runs
-        write_text(out, page.page(run.name, [_headline(run), _curves(runs), *_evidence(run)]))
-    else:
-        body = [_comparison(runs), _curves(runs)]
-        for run in runs:
-            body += [f"<h2>{text(run.name)}</h2>", _headline(run), *_evidence(run)]
-        write_text(out, page.page(f"{len(runs)} runs compared", body))
+    try:
+        whole = page.page(_title(runs), _about_one(*runs) if len(runs) == 1 else _about_several(runs))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # JSON, but not what we write
+        named = " or ".join(str(folder) for folder in run_folders)
+        raise InputError(
+            f"{named} has scores, a log or a configuration of another form than posecast writes ({error!r}); "
+            "see 'posecast check', and evaluate it again."
+        ) from error
+    write_text(out, whole)
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
+
+
+def _about_one(run: Run) -> list[str]:
+    return [_headline(run), _curves([run]), *_evidence(run)]
+
+
+def _about_several(runs: Sequence[Run]) -> list[str]:
+    body = [_comparison(runs), _curves(runs)]
+    for run in runs:
+        body += [f"<h2>{text(run.name)}</h2>", _headline(run), *_evidence(run)]
+    return body
 
 
 def _is_report(path: Path) -> bool:

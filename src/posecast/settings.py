@@ -95,7 +95,8 @@ def checked(section: type, name: str, value: Any, where: str) -> Any:
     if name == "size":
         return "{}x{}".format(*parse_size(value))
     converted = converted_to(hint, value)
-    if converted is None and value is not None:
+    may_be_none = value is None and type(None) in typing.get_args(hint)
+    if converted is None and not may_be_none:
         raise InputError(f"{where}: {name} is {value!r}; expected {describe(hint)}.")
     least, most = entry.metadata["least"], entry.metadata["most"]
     for number in converted if isinstance(converted, tuple) else (converted,):
@@ -197,7 +198,10 @@ def from_dict(content: Mapping[str, Any]) -> Config:
     kind = Lab4 if "frame_channels" in networks else Anchored
     flat = {"size": content.get("size"), "seed": content.get("seed")}
     for section in SECTIONS:
-        flat |= content.get(section) or {}
+        values = content.get(section) or {}
+        if not isinstance(values, dict):
+            raise InputError(f"config.json: {section} is {str(values)[:40]!r}; expected a table of knobs.")
+        flat |= values
     config = change(Config(recipe, kind()), flat, "config.json")
     check_whole(config)
     return config

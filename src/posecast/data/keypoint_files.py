@@ -120,8 +120,8 @@ def _joints(flat: Any, path: Path, sure: float | None) -> np.ndarray:
     `sure` is the confidence that counts as one half; None: COCO's, scores or 2 for seen and 1 for hidden.
     """
     try:
-        points = np.array(flat, np.float32).reshape(-1, 3)
-    except (TypeError, ValueError) as error:
+        points = np.array(flat, float).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} has keypoints that are no triples of numbers ({error}).") from error
     if len(points) not in _ORDERS or not np.isfinite(points).all() or np.abs(points).max(initial=0) > 1e6:
         counts = ", ".join(map(str, _ORDERS))
