@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from posecast import evaluation
 from posecast.checkpoint import load_run
 from posecast.config import Config, parse_size
-from posecast.data.dancer import dance
+from posecast.data.dancer import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
 from posecast.data.packed import load_footage
 from posecast.data.recordings import Recording
-from posecast.evaluation import Hidden, evaluate
 from posecast.factors import fit_reader, recorded_factors
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.grids import configurations, read_grid
@@ -45,6 +45,8 @@ def main() -> None:
     for name in names:
         scored_run(name, configs[name], asked)
     print(table(names, asked.out))
+    if (asked.data / "synth.json").exists():
+        print(limits(names, asked))
 
 
 def arguments() -> argparse.Namespace:
@@ -72,7 +74,7 @@ def scored_run(name: str, config: Config, asked: argparse.Namespace) -> None:
     train(config, footage, run, resume=True)
     predictor = load_run(run)
     recordings, hidden = to_be_scored(asked.data, footage.train, footage.validation, asked.dances)
-    scores = evaluate(predictor, recordings, training=footage.train, hidden=hidden, futures=asked.futures)
+    scores = evaluation.evaluate(predictor, recordings, training=footage.train, hidden=hidden, futures=asked.futures)
     log = read_json_lines(run / "log.jsonl")
     content = scores.as_json() | {
         "parameters": sum(one.numel() for one in predictor.parameters()),
@@ -86,19 +88,23 @@ def scored_run(name: str, config: Config, asked: argparse.Namespace) -> None:
 
 def to_be_scored(
     data: Path, train: Sequence[Recording], validation: Sequence[Recording], count: int
-) -> tuple[Sequence[Recording], Hidden | None]:
+) -> tuple[Sequence[Recording], evaluation.Hidden | None]:
     """Fresh dances of the data set's look with their factors, or the validation recordings."""
     known = recorded_factors(data, "train", train)
     reader = fit_reader(train, known) if known else None
     if reader is None or not (data / "synth.json").exists():
         return validation, None
-    made = read_json(data / "synth.json", "what the dancer was drawn from")
-    dances = [
+    dances = drawn_dances(read_json(data / "synth.json", "what the dancer was drawn from"), count)
+    recorded = [{name: one.hidden[name] for name in one.hidden.names} for one in dances]
+    return [one.recording for one in dances], evaluation.Hidden(reader, recorded)
+
+
+def drawn_dances(made: dict[str, Any], count: int) -> list[Dance]:
+    """Dances of a data set's look that are in none of its recordings."""
+    return [
         dance(made["frames"], size=tuple(made["size"]), seed=FIRST_SEED + k, look=made["look"], hidden=made["hidden"])
         for k in range(count)
     ]
-    recorded = [{name: one.hidden[name] for name in one.hidden.names} for one in dances]
-    return [one.recording for one in dances], Hidden(reader, recorded)
 
 
 def paces(predictor: Predictor) -> list[dict[str, float]]:
@@ -133,6 +139,40 @@ def table(names: Sequence[str], out: Path) -> str:
             lines.append(row(name, found))
             factors += [factor_row(name, one) for one in found["factors"]]
     return "\n".join([*lines, "", *factors])
+
+
+def limits(names: Sequence[str], asked: argparse.Namespace) -> str:
+    """What futures of the dancer's own process would score, each painted with the error a variant paints with.
+
+    They begin in the photo's light, and differ from the truth as much as they must. The error is that of z from the
+    posterior. Best of n cannot gain more over the average future than these do.
+    """
+    made = read_json(asked.data / "synth.json", "what the dancer was drawn from")
+    mse = [futures_mse(one, asked.futures) for one in drawn_dances(made, asked.dances)]
+    lines = ["| futures of the dancer's own process, painted as by | average | best | gain dB |", "|---|---|---|---|"]
+    for name in ("nobody: without error", *names):
+        path = asked.out / name / "latent.json"
+        found = read_json(path, "a run's figures") if path.exists() else None
+        error = 10 ** (-found["reconstruction"]["psnr_db"] / 10) if found else 0.0
+        psnr = [(-10 * np.log10(np.maximum(one + error, SMALLEST_MSE))).mean(1) for one in mse]  # [futures] each
+        average, best = np.mean([one.mean() for one in psnr]), np.mean([one.max() for one in psnr])
+        lines.append(f"| {name} | {average:.2f} | {best:.2f} | {best - average:.2f} |")
+    return "\n".join(lines)
+
+
+def futures_mse(truth: Dance, count: int) -> np.ndarray:
+    """Squared error `[futures, T-1]` of the same dance in other lights and with another scarf, from the same photo."""
+    rng, num_frames = np.random.default_rng(0), len(truth.points)
+    fading = np.exp(-np.arange(num_frames) / LIGHT_MEMORY)[:, None]
+    errors = []
+    for _ in range(count):
+        values = hidden_factors(num_frames, rng, truth.strength).values
+        # A linear process begun elsewhere differs by what fades: exact for the light.
+        values[:, :2] += fading * (truth.hidden.values[0, :2] - values[0, :2])
+        painted = paint(truth.points, Hidden(FACTORS, values), truth.recording.size, truth.look)
+        difference = (painted[1:].astype(np.float32) - truth.recording.frames[1:]) / 255
+        errors.append(np.square(difference).mean((1, 2, 3)))
+    return np.stack(errors)
 
 
 def row(name: str, found: dict[str, Any]) -> str:

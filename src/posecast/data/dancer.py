@@ -76,7 +76,7 @@ def dance(
     factors = hidden_factors(num_frames, np.random.default_rng([seed, 1]), hidden)
     keypoints = estimated_keypoints(points, size, np.random.default_rng([seed, 2]))
     recording = Recording(
-        f"dance-{seed}", frames=_paint(points, factors, size, look), poses=draw_pose_maps(keypoints, size)
+        f"dance-{seed}", frames=paint(points, factors, size, look), poses=draw_pose_maps(keypoints, size)
     )
     return Dance(recording, keypoints, factors, points, look, hidden)
 
@@ -127,7 +127,7 @@ def ceiling_psnr_db(dance: Dance, num_frames: int = 32, num_renderings: int = 32
     for t in np.linspace(0, len(points) - 1, min(num_frames, len(points))).round().astype(int):
         fresh = hidden_factors(1, rng, dance.strength, num_renderings)
         factors = Hidden(FACTORS, np.concatenate([dance.hidden.values[t : t + 1], fresh.values]))
-        pictures = _paint(np.repeat(points[t : t + 1], num_renderings + 1, axis=0), factors, size, dance.look) / 255
+        pictures = paint(np.repeat(points[t : t + 1], num_renderings + 1, axis=0), factors, size, dance.look) / 255
         mse = np.square(pictures[0] - pictures[1:].mean(axis=0)).mean()
         mse /= 1 + 1 / num_renderings  # without the estimate's own error, which the true expectation lacks
         scores.append(10 * np.log10(1 / max(mse, SMALLEST_MSE)))
@@ -199,7 +199,7 @@ def _turned_away(points: np.ndarray) -> np.ndarray:
     return hidden
 
 
-def _paint(points: np.ndarray, factors: Hidden, size: tuple[int, int], look: int) -> np.ndarray:
+def paint(points: np.ndarray, factors: Hidden, size: tuple[int, int], look: int) -> np.ndarray:
     """Frames, uint8 `[T, H, W, 3]`, for joints in pixels and hidden factors of the same length."""
     brightness, warmth = factors["brightness"], factors["warmth"]
     light = (1 + brightness)[:, None] * np.stack([1 + warmth / 2, np.ones_like(warmth), 1 - warmth / 2], axis=1)
