@@ -16,7 +16,7 @@ data/recordings data/capsules data/poses data/limbs data/body data/choreography 
 data/course data/looking data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
 data/video data/estimators data/keypoint_files data/scenes data/following data/tracks data/cropping data/overlay
 data/fitting data/sighting data/trouble data/picturing extraction driving
-model/elbo model/priors model/attention model/lab4 model/anchored model/predictor
+model/elbo model/priors model/attention model/copying model/lab4 model/anchored model/predictor
 checkpoint inspecting lab4_checkpoints rollout metrics observing futures factors evaluation
 optimizers learning pace standing validation resuming launching training
 plots page runs latent_section report scoring sound generation submission grading

@@ -45,6 +45,9 @@ class Anchored:
         least=0,
         most=16,
     )
+    colours: Literal["painted", "copied"] = knob(
+        "painted", "A picture's colours: painted from nothing, or the anchor's pixels that a pose finds, then changed."
+    )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
 
     @property
@@ -154,6 +157,12 @@ class Training:
     )
     drop_limbs: float = knob(0.0, "Share of the clips some of whose limbs are missing.", least=0.0, most=1.0)
     blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)
+    recoloured: float = knob(
+        0.0,
+        "Share of the clips in other colours, person and room, for models of people not trained on.",
+        least=0.0,
+        most=1.0,
+    )
     teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
     teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
     teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)
@@ -206,7 +215,7 @@ RECIPES: dict[str, Config] = {
     # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
-        Anchored(attention=2),
+        Anchored(attention=2, colours="copied"),
         training=Training(
             batch_size=4,
             optimizer="muon",

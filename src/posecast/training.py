@@ -180,7 +180,8 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
     training = config.training
     cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    if not (training.spliced or training.moved or training.drop_limbs or training.blank_poses):
+    asked = (training.spliced, training.moved, training.drop_limbs, training.blank_poses, training.recoloured)
+    if not any(asked):
         return cutter
     augmentation = Augmentation(
         rooms=measure_rooms(footage.train),
@@ -191,6 +192,7 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
         mirrored=training.mirrored,
         drop_limbs=training.drop_limbs,
         blank_poses=training.blank_poses,
+        recoloured=training.recoloured,
     )
     return dataclasses.replace(cutter, augmentation=augmentation)
 

@@ -11,8 +11,10 @@ from posecast.data.augmentation import (
     Placement,
     RawClips,
     augment,
+    draw_colours,
     draw_placement,
     place,
+    recolour,
     room_beside,
     splice,
     spoil_poses,
@@ -48,6 +50,7 @@ def everything(room: torch.Tensor, **changes: float) -> Augmentation:
         "mirrored": 0.5,
         "drop_limbs": 0.0,
         "blank_poses": 0.0,
+        "recoloured": 0.0,
     }
     return Augmentation(room, **(chances | changes))
 
@@ -249,3 +252,45 @@ def test_nothing_is_spliced_without_limbs() -> None:
         frames, poses = splice_one(everything(ROOM), mine, other, 0)
         assert np.array_equal(frames, mine[0])
         assert np.array_equal(poses, mine[1])
+
+
+def test_a_turn_of_hues_keeps_greys_and_what_is_black_or_white() -> None:
+    greys = torch.linspace(0, 1, 12).view(1, 1, 1, 3, 4).expand(1, 2, 3, 3, 4)
+    clip = RawClips(greys, np.zeros((1, 2, 3, 4, 3), np.uint8), np.array([0]))
+    colours = draw_colours(np.random.default_rng(3))
+    untouched = colours._replace(gamma=np.ones(3))
+    torch.testing.assert_close(recolour(clip, [untouched]).frames, greys)
+    ends = recolour(clip, [colours]).frames.flatten(3)[..., [0, -1]]
+    torch.testing.assert_close(ends, torch.tensor([0.0, 1.0]).expand_as(ends), atol=1e-5, rtol=0)
+    assert np.allclose(colours.mixture @ colours.mixture.T, np.eye(3))  # a rotation: no colour is lost
+
+
+def test_clip_and_anchor_are_seen_in_the_same_colours_and_poses_stay() -> None:
+    recording = dance(16, seed=1).recording
+    augmentation = everything(measure_rooms([recording]), moved=0.0, recoloured=1.0)
+    clips = RawClips(as_clips(recording.frames[None, :8]), recording.poses[None, :8], np.array([0]))
+    anchors = RawClips(as_clips(recording.frames[None, :1]), recording.poses[None, :1], np.array([0]))
+    found, anchor = augment(augmentation, clips, anchors, lambda generators: clips, np.array([[1, 2]]))
+    assert torch.equal(found.frames[:, :1], anchor.frames)
+    assert (found.frames - clips.frames).abs().mean() > 0.02
+    assert np.array_equal(found.poses, clips.poses)
+    other, _ = augment(augmentation, clips, anchors, lambda generators: clips, np.array([[1, 3]]))
+    assert not torch.allclose(other.frames, found.frames)
+
+
+def test_recolouring_draws_last() -> None:
+    """What else is drawn does not depend on it, so a run without it is what it was before it was there."""
+    recording = dance(24, seed=1).recording
+    clips = RawClips(as_clips(recording.frames[None, :8]), recording.poses[None, :8], np.array([0]))
+    found = [
+        augment(
+            everything(measure_rooms([recording]), blank_poses=1.0, recoloured=share),
+            clips,
+            clips,
+            lambda generators: clips,
+            np.array([[1, 2]]),
+        )[0]
+        for share in (0.0, 1.0)
+    ]
+    assert np.array_equal(found[0].poses, found[1].poses)
+    assert not torch.equal(found[0].frames, found[1].frames)

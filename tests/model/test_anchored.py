@@ -8,7 +8,7 @@ import torch
 from posecast.config import Anchored
 from posecast.model.anchored import AnchoredNetworks
 
-SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1)
+SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1, colours="copied")
 
 
 def features_of(networks: AnchoredNetworks, seed: int = 0, size: tuple[int, int] = (16, 16)) -> dict:

@@ -50,6 +50,8 @@ class Augmentation:
     """Probability that some limbs are missing for some instants."""
     blank_poses: float
     """Probability that some pose maps in a row are blank."""
+    recoloured: float
+    """Probability that a clip and its anchor are shown in other colours."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,38 @@ def augment(
         anchors = put(anchors, rows, move(augmentation, some(anchors, rows), chosen))
     pairs = zip(clips.poses, generators, strict=True)
     spoilt = [spoil_poses(poses, augmentation, generator) for poses, generator in pairs]
-    return clips._replace(poses=np.stack(spoilt)), anchors
+    clips = clips._replace(poses=np.stack(spoilt))
+    rows = np.flatnonzero([generator.random() < augmentation.recoloured for generator in generators])
+    if len(rows):
+        drawn = [draw_colours(generators[row]) for row in rows]
+        clips = put(clips, rows, recolour(some(clips, rows), drawn))
+        anchors = put(anchors, rows, recolour(some(anchors, rows), drawn))
+    return clips, anchors
+
+
+class Colours(NamedTuple):
+    """Other colours for all that a clip shows, person and room."""
+
+    mixture: Float[np.ndarray, "3 3"]
+    """Which of the old red, green and blue make the new ones; grey stays grey."""
+    gamma: Float[np.ndarray, " 3"]
+    """The power that each new one is raised to."""
+
+
+def draw_colours(generator: np.random.Generator) -> Colours:
+    """A turn of the circle of hues by any angle, and tones bent by up to a power of 1.6 either way."""
+    angle = generator.uniform(0, 2 * np.pi)
+    # Rodrigues' rotation about the axis of greys.
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    mixture = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) / 3
+    return Colours(mixture, np.exp(generator.uniform(-1, 1, 3) * np.log(1.6)))
+
+
+def recolour(clips: RawClips, colours: Sequence[Colours]) -> RawClips:
+    """Clips in other colours, each in its own; poses stay as they are."""
+    mixtures, gammas = (torch.from_numpy(np.stack(part)).float() for part in zip(*colours, strict=True))
+    mixed = torch.einsum("bnc,btchw->btnhw", mixtures, clips.frames).clamp(0, 1)
+    return clips._replace(frames=mixed ** gammas[:, None, :, None, None])
 
 
 def some(clips: RawClips, rows: np.ndarray) -> RawClips:
@@ -133,7 +166,8 @@ def room_beside(poses: np.ndarray, placement: Placement) -> tuple[int, int]:
     cut where the picture ended. Without any limb there is nobody to lose.
     """
     width = poses.shape[2]
-    columns = np.flatnonzero((poses < INKED).any((0, 1, 3)))
+    darkest = poses.reshape(-1, 3 * width).min(0).reshape(width, 3)  # in one sweep along memory
+    columns = np.flatnonzero((darkest < INKED).any(1))
     if not len(columns):
         return width, width
     left, right = int(columns[0]), width - 1 - int(columns[-1])

@@ -76,10 +76,8 @@ def pose_windows(
     """
     offsets = np.arange(-pose_window, pose_window + 1)
     indices = np.clip(instants[:, None] + offsets, 0, len(poses) - 1)
-    window = poses[indices]  # [N, 2 pose_window + 1, H, W, 3]
-    stacked = np.moveaxis(window, 1, 3)  # [N, H, W, 2 pose_window + 1, 3]
-    owned = torch.from_numpy(np.ascontiguousarray(stacked).reshape(*stacked.shape[:3], -1))
-    return owned.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    windows = torch.from_numpy(poses[indices]).to(torch.float32).div_(255.0)  # [N, 2 pose_window + 1, H, W, 3]
+    return windows.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

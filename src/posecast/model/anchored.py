@@ -8,6 +8,7 @@ frame has lost, a true picture of the person and the room is at hand.
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from posecast.config import Anchored
 from posecast.data.clips import Pictures, PoseWindows
 from posecast.model.attention import AnchorAttention
+from posecast.model.copying import MOST_CELLS, Copied, changed
 from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats
 from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, RecurrentPrior, StationaryPrior
 
@@ -37,9 +39,17 @@ class AnchoredNetworks(nn.Module):
         self.conditions = nn.ModuleList(
             Condition(width, attend=scale >= len(widths) - config.attention) for scale, width in enumerate(widths)
         )
+        # The finest scale whose cells are not too many.
+        self.copying = next(
+            (scale for scale in range(len(widths)) if math.prod(size) // (config.patch * 2**scale) ** 2 <= MOST_CELLS),
+            len(widths) - 1,
+        )
+        self.copied = (
+            Copied(widths[self.copying], config.patch * 2**self.copying, size) if config.colours == "copied" else None
+        )
         self.posterior_head = GaussianHead(3 * bottom, bottom, config.latent_channels, whole=self.whole)
         self.prior_of_z = self._build_prior(config)
-        self.decoder = Decoder(widths, config.patch, blocks, config.latent_channels, whole=self.whole)
+        self.decoder = Decoder(config, whole=self.whole)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode_frame(self, frames: Pictures) -> Features:
@@ -47,16 +57,21 @@ class AnchoredNetworks(nn.Module):
         return self.frame_encoder(frames)
 
     def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features:
-        """A real frame with its own pose map."""
-        return self.anchor_encoder(torch.cat((frames, poses), 1))
+        """A real frame with its own pose map; its pixels come first."""
+        return (frames, *self.anchor_encoder(torch.cat((frames, poses), 1)))
 
     def encode_condition(self, poses: PoseWindows, anchor: Features) -> Features:
         """What is known of frames before any is painted: for every row of the anchor T rows of pose maps, time-major.
 
-        So a whole clip, or many instants of a rollout, is one batch, and the time loop has that much less to do.
+        So a whole clip, or many instants of a rollout, is one batch, and the time loop has that much less to do. Where
+        colours are copied, the copies come first.
         """
         pose = self.pose_encoder(poses)
-        return tuple(know(p, a) for know, p, a in zip(self.conditions, pose, anchor, strict=True))
+        photo, *anchor_features = anchor
+        known = [know(p, a) for know, p, a in zip(self.conditions, pose, anchor_features, strict=True)]
+        if self.copied is None:
+            return tuple(known)
+        return (self.copied(pose[self.copying], anchor_features[self.copying], photo), *known)
 
     @property
     def memory_shape(self) -> tuple[int, ...]:
@@ -185,10 +200,9 @@ class Decoder(nn.Module):
     shifts the features of every scale (FiLM: Perez et al. 2018).
     """
 
-    def __init__(
-        self, widths: tuple[int, ...], patch: int, num_blocks: int, latent_channels: int, *, whole: bool
-    ) -> None:
+    def __init__(self, config: Anchored, *, whole: bool) -> None:
         super().__init__()
+        widths, patch, num_blocks, latent_channels = config.widths, config.patch, config.blocks, config.latent_channels
         coarse_to_fine = list(reversed(widths))
         below = [0 if whole else latent_channels, *coarse_to_fine[1:]]  # z, then what was painted at the scale before
         self.join = nn.ModuleList(
@@ -204,7 +218,11 @@ class Decoder(nn.Module):
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
             for coarse, fine in itertools.pairwise(coarse_to_fine)
         )
-        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1), nn.PixelShuffle(patch))
+        self.copies = config.colours == "copied"
+        channels = 4 if self.copies else 3
+        self.out = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(widths[0], channels * patch**2, 3, padding=1), nn.PixelShuffle(patch)
+        )
         self.whole = whole
 
     def forward(self, previous: Features, condition: Features, z: Tensor) -> Tensor:
@@ -214,7 +232,8 @@ class Decoder(nn.Module):
             x = blocks(modulate(x, z) if self.whole else x)
             if scale < len(self.up):
                 x = self.up[scale](x)
-        return torch.sigmoid(self.out(x).float())
+        painted = self.out(x)
+        return changed(condition[0], painted) if self.copies else torch.sigmoid(painted.float())
 
 
 class Modulation(nn.Module):
