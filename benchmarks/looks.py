@@ -80,7 +80,7 @@ def trained(name: str, looks: list[int], validation: list[Recording], asked: arg
     recordings = [dance(share, seed=look, look=look).recording for look in looks]
     footage = Footage(recordings, validation, facts={"looks": looks, "frames": share})
     budget = Budget(steps=asked.steps) if asked.steps else Budget(minutes=asked.minutes)
-    recipe = RECIPES["anchored"]
+    recipe = RECIPES["people"]
     recoloured = asked.recoloured if len(looks) > 1 else 0.0
     training = dataclasses.replace(recipe.training, validate_every=10**6, recoloured=recoloured)
     config = dataclasses.replace(recipe, budget=budget, training=training)

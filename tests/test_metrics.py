@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from posecast.data.recordings import Recording
 from posecast.metrics import baselines, mean_training_frame, nearest_pose_frames, psnr_db, ssim, worst_stretches
 
 from .conftest import moving_square
@@ -80,3 +81,14 @@ def test_worst_stretches_are_the_lowest_and_do_not_overlap() -> None:
         ("a", 32, 35, 20.0),
         ("short", 2, 3, 26.0),
     ]
+
+
+def test_the_nearest_pose_is_exact_however_products_are_rounded() -> None:
+    """Maps that differ by one step of one pixel: in float32 their distances would be equal, or as threads share sums."""
+    pose = np.random.default_rng(0).integers(100, 250, (64, 64, 3)).astype(np.uint8)
+    stored = np.stack([pose] * 3)
+    stored[0, 0, 0, 0] += 2
+    stored[2, 5, 5, 1] += 3
+    stored[1, 9, 9, 2] += 1
+    frames = np.stack([np.full_like(pose, value) for value in (10, 20, 30)])
+    assert (nearest_pose_frames(pose[None], [Recording("a", frames, stored)]) == 20).all()

@@ -84,7 +84,7 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_names_the_known() -> None:
-    with pytest.raises(InputError, match="anchored, lab4, stationary"):
+    with pytest.raises(InputError, match="anchored, lab4, people, stationary"):
         build_config("lab5")
 
 
@@ -92,7 +92,7 @@ def test_sizes() -> None:
     assert parse_size("256X512") == (256, 512)
 
 
-@pytest.mark.parametrize("recipe", ["anchored", "lab4", "stationary"])
+@pytest.mark.parametrize("recipe", ["anchored", "lab4", "people", "stationary"])
 def test_flags_are_the_inverse_of_building(recipe: str) -> None:
     flags = {"kl_schedule": "cyclical", "kl_period": 2.5, "milestones": [0.1, 1 / 3], "steps": 7, "seed": 3}
     flags |= {"likelihood_variance": "optimal"} if recipe == "lab4" else {"likelihood_variance": 1e-5}

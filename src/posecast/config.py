@@ -215,7 +215,7 @@ RECIPES: dict[str, Config] = {
     # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
-        Anchored(attention=2, colours="copied"),
+        Anchored(attention=2),
         training=Training(
             batch_size=4,
             optimizer="muon",
@@ -243,6 +243,13 @@ RECIPES: dict[str, Config] = {
         budget=Budget(epochs=70),
     ),
 }
+
+# For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
+RECIPES["people"] = dataclasses.replace(
+    RECIPES["anchored"],
+    recipe="people",
+    networks=dataclasses.replace(RECIPES["anchored"].networks, colours="copied"),
+)
 
 # z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
 RECIPES["stationary"] = dataclasses.replace(

@@ -54,7 +54,7 @@ def inspect_run(run: Path) -> Inspection:
             errors.append(Finding("scores", f"{error} Make it anew with 'posecast evaluate'."))
     leftovers = sorted(str(path.relative_to(run)) for path in run.rglob(f"{WRITING}*"))
     if leftovers:
-        said = f"{len(leftovers)} half-written file(s), such as {leftovers[0]}; unless it trains now, --resume removes them."
+        said = f"{len(leftovers)} half-written files, such as {leftovers[0]}; unless it trains now, --resume cleans up."
         remarks.append(Finding("leftovers", said))
     return Inspection(tuple(lines), tuple(errors), tuple(remarks))
 

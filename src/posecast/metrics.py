@@ -77,22 +77,33 @@ def mean_training_frame(training: Sequence[Recording]) -> UInt8[np.ndarray, "H W
     return np.rint(total / sum(len(one) for one in training)).astype(np.uint8)
 
 
+AT_A_TIME = 128
+"""Pictures compared at once: bounded memory, however long the recordings."""
+
+
 def nearest_pose_frames(poses: Pixels, training: Sequence[Recording]) -> Pixels:
     """For each pose map the frame of the training pose map with the smallest mean squared difference."""
-    wanted = poses.reshape(len(poses), -1).astype(np.float32)
-    best_distance = np.full(len(poses), np.inf, np.float32)
+    best_distance = np.full(len(poses), np.inf)
     found = np.empty_like(poses)
-    for recording in training:
-        for start in range(0, len(recording), 512):  # bounded memory, however long the recording
-            stored = recording.poses[start : start + 512].reshape(-1, wanted.shape[1]).astype(np.float32)
-            # |a - b|^2 less |a|^2, which is the same for every b
-            distance = np.square(stored).sum(1) - 2.0 * wanted @ stored.T
-            nearest = distance.argmin(1)
-            value = distance[np.arange(len(poses)), nearest]
-            better = value < best_distance
-            best_distance[better] = value[better]
-            found[better] = recording.frames[start + nearest[better]]
+    for first in range(0, len(poses), AT_A_TIME):
+        rows = slice(first, first + AT_A_TIME)
+        wanted = _exact(poses[rows])
+        for recording in training:
+            for start in range(0, len(recording), AT_A_TIME):
+                stored = _exact(recording.poses[start : start + AT_A_TIME])
+                # |a - b|^2 less |a|^2, which is the same for every b
+                distance = np.square(stored).sum(1) - 2.0 * wanted @ stored.T
+                nearest = distance.argmin(1)
+                value = distance[np.arange(len(wanted)), nearest]
+                better = np.flatnonzero(value < best_distance[rows])
+                best_distance[first + better] = value[better]
+                found[first + better] = recording.frames[start + nearest[better]]
     return found
+
+
+def _exact(pixels: Pixels) -> np.ndarray:
+    """`[N, pixels]` as float64: sums of products of bytes are whole numbers, so no order of adding rounds them."""
+    return pixels.reshape(len(pixels), -1).astype(np.float64)
 
 
 @dataclass(frozen=True)
