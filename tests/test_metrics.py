@@ -84,7 +84,7 @@ def test_worst_stretches_are_the_lowest_and_do_not_overlap() -> None:
 
 
 def test_the_nearest_pose_is_exact_however_products_are_rounded() -> None:
-    """Maps that differ by one step of one pixel: in float32 their distances would be equal, or as threads share sums."""
+    """Maps that differ by one step of one pixel: in float32 their distances are equal, or as threads share sums."""
     pose = np.random.default_rng(0).integers(100, 250, (64, 64, 3)).astype(np.uint8)
     stored = np.stack([pose] * 3)
     stored[0, 0, 0, 0] += 2
