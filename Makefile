@@ -16,12 +16,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Killed at random, and on disks that are full, fail or vanish: a quarter of an hour.
+# Killed at random, and on disks that are full, fail or vanish: twenty minutes on two busy cores.
 chaos: $(VENV)/installed
 	$(BIN)/python -m tests.chaos --kills 60
 	$(BIN)/python -m tests.faults
 
-# Well-formed files that say anything, drawn anew each time: a quarter of an hour.
+# Well-formed files that say anything, drawn anew each time: some minutes.
 fuzz: $(VENV)/installed
 	POSECAST_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fuzz.py --timeout 1800
 

@@ -50,8 +50,8 @@ class Copied(nn.Module):
         query = cells(self.ask(pose) + self.ask_place(self.place), num_anchors)
         key = cells(self.answer(anchor) + self.answer_place(self.place), num_anchors)
         value = cells(nn.functional.pixel_unshuffle(photo, self.cell), num_anchors)
-        # In the features' own precision: softmax in float32 would take three times as long, and rounds colours by
-        # less than one of 256.
+        # In the features' own precision: a softmax in float32 takes three times as long, and this one
+        # rounds colours by less than two steps of 256.
         with torch.autocast(query.device.type, enabled=False):
             weights = torch.softmax(query.shape[-1] ** -0.5 * query @ key.mT, -1)
             found = weights @ value.to(weights.dtype)  # [N, T h w, 3 cell²]
