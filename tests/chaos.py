@@ -74,11 +74,23 @@ def outcome_of_run(run: Path) -> dict[str, Any]:
         "log": [{key: value for key, value in entry.items() if key not in TIMES} for entry in entries],
         "state": digest_of(state["weights"]),
         "step": state["step"],
+        "samples": sorted(path.name for path in (run / "samples").glob("*.*")),
         "leftovers": sorted(path.name for path in run.rglob(".writing-*")),
     }
     if (run / "scores.json").exists():
         found["scores"] = json.loads((run / "scores.json").read_text())
     return found
+
+
+def differences(expected: Any, found: Any, where: str = "") -> list[str]:
+    """Each place where two outcomes differ, with what stands in either."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        inside = [(f"{where}/{key}", expected.get(key), found.get(key)) for key in expected | found]
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        inside = [(f"{where}/{at}", *pair) for at, pair in enumerate(zip(expected, found, strict=True))]
+    else:
+        return [] if expected == found else [f"{where} was {str(expected)[:200]}, now {str(found)[:200]}"]
+    return [one for place, then, now in inside for one in differences(then, now, place)]
 
 
 def digest(path: Path) -> str:
@@ -251,7 +263,7 @@ class Killer:
                 mine, tally.kills = mine + 1, tally.kills + 1
             tally.runs += 1
             found = scenario.outcome(out)
-            tally.different += [f"{out.name}: {key}" for key in expected | found if expected.get(key) != found.get(key)]
+            tally.different += [f"{out.name}: {one}" for one in differences(expected, found)]
         return tally
 
 
@@ -278,7 +290,8 @@ def main() -> None:
     tallies = survive(kills, asked.seed)
     for name, tally in tallies.items():
         print(tally.line(name))
-        print("\n".join(f"  {one}" for one in tally.different), end="")
+        for one in tally.different:
+            print(f"  {one}")
     total = Tally(
         sum(tally.kills for tally in tallies.values()),
         sum(tally.runs for tally in tallies.values()),

@@ -106,6 +106,23 @@ def test_interrupted_and_gone_on_with_gives_the_same_tables(data: Path, tmp_path
         assert (run.folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+def test_a_run_whose_pictures_are_missing_is_not_finished(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(folder: Path, *arguments: object) -> None:
+        (folder / ".writing-half.png").touch()
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("posecast.scoring.write_latent_samples", dies)
+        with pytest.raises(Killed):
+            worked(opened(data, tmp_path / "out", num_seeds=1))
+    plan = opened(data, tmp_path / "out", num_seeds=1)
+    worked(plan)
+    first, second = (sorted(path.name for path in (run.folder / "samples").iterdir()) for run in plan.runs)
+    assert first == second
+
+
 def test_a_signal_saves_and_stops_and_finished_runs_are_skipped(data: Path, tmp_path: Path) -> None:
     def interrupts(status: Status) -> None:
         if status.update is not None and status.standing.step == 2:

@@ -67,6 +67,22 @@ def test_what_a_killed_process_left_does_not_occupy_a_folder(tmp_path: Path) -> 
         claim_folder(tmp_path, marker="mark", ours=("mark",), force=False)
 
 
+def test_a_folder_half_emptied_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mark", "more"):
+        (tmp_path / name).touch()
+
+    def removes_and_dies(path: Path, missing_ok: bool = False) -> None:
+        os.remove(path)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", removes_and_dies)
+        with pytest.raises(ZeroDivisionError):
+            claim_folder(tmp_path, marker="mark", ours=("mark", "more"), force=True)
+    claim_folder(tmp_path, marker="mark", ours=("mark", "more"), force=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_link_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(InputError, match="not a folder"):

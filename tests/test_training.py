@@ -383,6 +383,15 @@ def test_leftovers_of_a_killed_process_are_removed(tiny: Config, tmp_path: Path)
     assert not list(run.rglob(".writing-*"))
 
 
+@pytest.mark.parametrize("left", [".lock", ".writer.lock", ".writing-config.json"])
+def test_a_run_killed_before_it_had_a_configuration_starts(tiny: Config, tmp_path: Path, left: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / left).touch()
+    train(tiny, footage(), run, resume=True)
+    assert not list(run.rglob(".writing-*"))
+
+
 def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollouts of long recordings take longer than a cluster waits."""
     validated = posecast.training.validated

@@ -24,7 +24,7 @@ from torch import Tensor
 import posecast
 from posecast.config import Config, to_dict
 from posecast.errors import InputError
-from posecast.files import read_json, remove_leftovers, write_bytes, write_json, write_text
+from posecast.files import is_empty, read_json, remove_leftovers, write_bytes, write_json, write_text
 from posecast.machine import resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.settings import from_dict
@@ -44,7 +44,10 @@ RUN_FILES = (
 WEIGHTS = "model.safetensors"
 KEPT_STATES = 2
 DIGEST = "blake2b"
-LOCK = ".lock"
+LOCKS = (".lock", ".writer.lock")
+"""Who trains into a run, and, where several processes train, which of them writes."""
+WAIT_S = 60.0
+"""How long a training waits for processes that a killed one left behind; these stop at their next update."""
 
 
 @contextmanager
@@ -52,19 +55,25 @@ def training_lock(run: Path) -> Iterator[None]:
     """Keep other trainings out of a run folder; the lock ends with the process, however that ends.
 
     Half-written files that a killed process left behind are removed, for now nobody writes them. A folder that holds
-    something else is not touched: whoever asked will be refused it.
+    something else is not touched: whoever asked will be refused it. Raises InputError.
     """
-    held = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    if run.is_symlink() or (run.exists() and not run.is_dir()) or (held - {LOCK} and RUN_MARKER not in held):
+    refused = run.is_symlink() or (run.exists() and not run.is_dir())
+    if refused or not (is_empty(run, LOCKS) or (run / RUN_MARKER).exists()):
         yield
         return
     run.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run / LOCK, timeout=0):
-            remove_leftovers(run)
+        with FileLock(run / LOCKS[0], timeout=0):
+            with writer_lock(run):  # nobody's any more, once it is to be had: what is read from now on stays
+                remove_leftovers(run)
             yield
     except Timeout as error:
         raise InputError(f"Another posecast is training into {run}; wait for it, or name another folder.") from error
+
+
+def writer_lock(run: Path) -> FileLock:
+    """Held by that one of several processes which writes; it may outlive the one that began them for a moment."""
+    return FileLock(run / LOCKS[1], timeout=WAIT_S)
 
 
 def write_config(run: Path, config: Config, facts: Mapping[str, Any]) -> None:

@@ -126,13 +126,11 @@ def claim_folder(
     """Make `folder` ready to be filled, or raise InputError.
 
     Absent or empty, it is free. Otherwise it needs `force`, and must hold `marker`, which shows that posecast
-    filled it; then the names in `ours` are removed and nothing else is. A folder that holds only names in `besides`, or
-    what `replacing` left there when its process was killed, counts as empty.
+    filled it; then the names in `ours` are removed and nothing else is.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is not a folder; name a new or an empty one.")
-    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if all(name in besides or name.startswith(WRITING) for name in held):
+    if is_empty(folder, besides):
         folder.mkdir(parents=True, exist_ok=True)
         return
     if not force:
@@ -141,12 +139,18 @@ def claim_folder(
         raise InputError(
             f"{folder} holds no {marker}, so posecast did not fill it and --force does not empty it; name a new folder."
         )
-    for name in ours:
+    for name in sorted(ours, key=lambda name: name == marker):  # last, so that whoever is killed here can do it again
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def is_empty(folder: Path, besides: Collection[str] = ()) -> bool:
+    """Whether a folder is absent, or holds only names in `besides` and what `replacing` left of a killed process."""
+    held = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return all(name in besides or name.startswith(WRITING) for name in held)
 
 
 def claim_file(path: Path, *, force: bool) -> None:

@@ -7,22 +7,45 @@ Next: `training.py`, which is what they do.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from posecast.checkpoint import writer_lock
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.machine import forwarding_signals
 
-WRITER_LOCK = ".writer.lock"
-WAIT_S = 60.0
-"""How long a process waits for one that its killed parent left behind; that one stops by itself at its next update."""
+
+class Processes(DDPStrategy):
+    """Several processes by DDP; each asks itself to stop when the one that began them ends, however that ends.
+
+    torch has the system do so too, but only after a process has imported all it needs, which takes seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(start_method="spawn")
+
+    def setup_environment(self) -> None:
+        """Watch the parent, then meet the other processes: a wait which SIGTERM ends and SIGINT would not."""
+        threading.Thread(target=_stop_with_parent, daemon=True).start()
+        super().setup_environment()
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def launch(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
@@ -53,10 +76,10 @@ def reason_of(error: ProcessExitedException | ProcessRaisedException) -> str:
 def _here(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
     """What every process does: the task, then leave the group of processes in good order."""
     try:
-        # If the process that began this one was killed, this one stops by itself, but after a moment: whoever
-        # resumes the run meanwhile waits for that.
+        # If the process that began this one is killed, this one stops by itself, but after a moment: whoever resumes
+        # the run meanwhile waits for that.
         writes = fabric.world_size > 1 and fabric.global_rank == 0
-        with FileLock(run / WRITER_LOCK, timeout=WAIT_S) if writes else contextlib.nullcontext():
+        with writer_lock(run) if writes else contextlib.nullcontext():
             task(fabric)
     finally:
         if torch.distributed.is_initialized():

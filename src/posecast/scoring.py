@@ -60,9 +60,9 @@ def score_run(
         selected_on=str(facts.get("selected_on", "")),
         progress=progress,
     )
-    write_json(run / "scores.json", scores.as_json())
     write_samples(run / "samples", split, predictor, recordings[0])
     write_latent_samples(run / "samples", split, predictor, recordings[0], seed)
+    write_json(run / "scores.json", scores.as_json())  # last: a run with scores has its pictures too
     return scores
 
 

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from posecast.checkpoint import (
-    LOCK,
+    LOCKS,
     RUN_FILES,
     RUN_MARKER,
     WEIGHTS,
@@ -43,7 +43,7 @@ from posecast.driving import body_of_footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
-from posecast.launching import launch
+from posecast.launching import Processes, launch
 from posecast.learning import Learner, check_divisible
 from posecast.machine import (
     Precision,
@@ -97,11 +97,11 @@ def train(
         if resume and (run / RUN_MARKER).exists():
             arithmetic, num_steps = _what_was_begun(run, config, devices, precision, arithmetic, seen, force=force)
         else:
-            claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force, besides=(LOCK,))
+            claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force, besides=LOCKS)
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
-            strategy="auto" if devices == 1 else "ddp_spawn",
+            strategy="auto" if devices == 1 else Processes(),
             precision=arithmetic,
         )
         task = functools.partial(
