@@ -47,8 +47,10 @@ class AnchoredNetworks(nn.Module):
         self.copied = (
             Copied(widths[self.copying], config.patch * 2**self.copying, size) if config.colours == "copied" else None
         )
-        self.posterior_head = GaussianHead(3 * bottom, bottom, config.latent_channels, whole=self.whole)
         self.prior_of_z = self._build_prior(config)
+        self.stationary = isinstance(self.prior_of_z, StationaryPrior)
+        read_off = 2 if self.stationary else 3
+        self.posterior_head = GaussianHead(read_off * bottom, bottom, config.latent_channels, whole=self.whole)
         self.decoder = Decoder(config, whole=self.whole)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -85,7 +87,7 @@ class AnchoredNetworks(nn.Module):
         a future is later drawn from, N(0, I), and not any Gaussian that moves as slowly.
         """
         empty = torch.zeros(len(first[-1]), *self.memory_shape, device=first[-1].device)
-        if not isinstance(self.prior_of_z, StationaryPrior):
+        if not self.stationary:
             return empty, empty.new_zeros(len(empty))
         nothing = tuple(torch.zeros_like(scale) for scale in first)
         p, _ = self.prior(nothing, condition, empty)
@@ -97,9 +99,14 @@ class AnchoredNetworks(nn.Module):
         return self.prior_of_z(previous, condition, memory)
 
     def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian:
-        """q(z | x_t, and all that the prior sees): only so can z code what is new in x_t."""
-        seen = self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
-        return corrected(prior, seen) if isinstance(self.prior_of_z, StationaryPrior) else seen
+        """q(z | x_t, and all that the prior sees): only so can z code what is new in x_t.
+
+        Under a stationary prior z is what lasts, such as the light, so it is read off the frame and not off its
+        difference to the last one: that would make it the steps of the light, which nothing remembers.
+        """
+        if self.stationary:
+            return corrected(prior, self.posterior_head(torch.cat((current[-1], condition[-1]), 1)))
+        return self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
 
     def remember(self, memory: Memory, z: Float[Tensor, "N Z h w"]) -> Memory:
         """The memory with this instant's z in it."""
