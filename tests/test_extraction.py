@@ -145,7 +145,7 @@ def test_what_is_there_is_kept_unless_forced(video: Path, tmp_path: Path) -> Non
     extract([video], tmp_path / "out", asked, estimator=Truth())
     before = bytes_below(tmp_path / "out")
     with pytest.raises(InputError, match="already holds something"):
-        extract([video], tmp_path / "out", asked, estimator=Truth())
+        extract([video], tmp_path / "out", Extraction(size=(48, 48)), estimator=Truth())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for force in (False, True):
@@ -229,6 +229,25 @@ def test_killed_while_all_is_given_its_name(
     assert not (tmp_path / "out" / "train").exists()
     extract([video], tmp_path / "out", asked, estimator=Truth())
     assert bytes_below(tmp_path / "out") == bytes_below(tmp_path / "whole")
+
+
+def test_killed_at_the_very_end_it_has_nothing_left_to_do(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, out = Extraction(size=(32, 32)), tmp_path / "out"
+    whole = extract([video], out, asked, estimator=Truth())
+    before = bytes_below(out)
+    (out / ".extract").mkdir()
+    (out / ".extract" / "track0.npz").touch()  # what was still to be removed, its note gone
+    monkeypatch.setattr("posecast.extraction.find_person", None)  # nobody looks for anybody again
+    again = extract([video], out, asked, estimator=Truth())
+    assert (again.num_train, again.num_val) == (whole.num_train, whole.num_val)
+    assert again.facts == json.loads(json.dumps(whole.facts))
+    assert [one.message for one in again.remarks] == [one.message for one in whole.remarks]
+    assert bytes_below(out) == before
+    next((out / "train" / "train_img").iterdir()).unlink()
+    with pytest.raises(InputError, match="already holds something"):
+        extract([video], out, asked, estimator=Truth())
 
 
 def test_a_cut_ends_a_recording(tmp_path: Path) -> None:

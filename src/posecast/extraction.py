@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ def extract(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Extracted:
-    """Make a data set of footage; see the module. Called again with the same wishes it goes on where it stopped.
+    """Make a data set of footage; see the module. Called again with the same wishes it goes on where it stopped, and
+    does nothing if it was ended.
 
     `estimator` is BlazePose if not given. Raises InputError for what cannot be read, and where nobody is found;
     OSError where the disk is full, and then what was found so far is kept.
@@ -103,8 +105,13 @@ def extract(
     assert asked.fps
     estimator = estimator or BlazePose()
     span = Span(asked.fps, asked.start_s, float("inf") if asked.end_s is None else asked.end_s)
+    wishes = {"posecast": posecast.__version__, "estimator": estimator.name, "asked": dataclasses.asdict(asked)}
+    sources = [fingerprint(file) for file in files]
     with _alone_in(out) as work:
-        _claim(out, work, files, asked, estimator.name, force=force)
+        if not force and (ended := _ended(out, wishes, sources)):
+            _clear(work)
+            return ended
+        _claim(out, work, {**wishes, "sources": sources}, force=force)
         try:
             tracks = []
             for number, file in enumerate(files):
@@ -154,11 +161,32 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _claim(out: Path, work: Path, files: Sequence[Path], asked: Extraction, estimator: str, *, force: bool) -> None:
+def _ended(out: Path, wishes: dict[str, Any], sources: list[dict[str, Any]]) -> Extracted | None:
+    """What the same call made here before, if it came to its end; so whoever was killed just then can call it again."""
+    try:
+        facts = read_json(out / MARKER, "what an extraction made")
+        with np.load(out / "poses.npz", allow_pickle=False) as poses:
+            splits = [str(name).partition("/")[0] for name in poses["names"]]
+        known = [{name: dict(video)[name] for name in sources[0]} for video in facts["videos"]]
+        said = tuple(Finding("extraction", str(one)) for one in facts["remarks"])
+    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None  # somebody else's, or damaged
+    if {name: facts.get(name) for name in wishes} != as_json(wishes) or known != sources:
+        return None
+    num = {split: splits.count(split) for split in ("train", "val")}
+    if any(len(list((out / split).glob("*_img/*"))) != count for split, count in num.items()):
+        return None
+    return Extracted(num["train"], num["val"], facts, said)
+
+
+def as_json(content: Any) -> Any:
+    """As it comes back from a file: tuples are lists."""
+    return json.loads(json.dumps(content))
+
+
+def _claim(out: Path, work: Path, asked: dict[str, Any], *, force: bool) -> None:
     """Make `out` ready: new, or to go on in, or, with `force`, to begin again in."""
-    known = {"posecast": posecast.__version__, "estimator": estimator, "asked": dataclasses.asdict(asked)}
-    wishes = json.loads(json.dumps(known | {"sources": [fingerprint(file) for file in files]}))
-    note = work / "wishes.json"
+    wishes, note = as_json(asked), work / "wishes.json"
     if note.exists() and not force:
         if read_json(note, "what an interrupted extraction was asked for") != wishes:
             raise InputError(
