@@ -55,7 +55,7 @@ MADE_SMALL = {  # options that stand for size and time: their values here
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names stand for things made here, sizes and budgets are made small; the options are the README's own."""
     monkeypatch.chdir(tmp_path)
-    assert main("synth DATA --sequences 1 --frames 30 --size 16x16".split()) == 0
+    assert main("synth DATA --sequences 1 --frames 16 --size 16x16".split()) == 0
     photo = str(next(Path("DATA/test/test_img/0").iterdir()))
     for name in ("ME.mp4", "OTHER.mp4"):
         with open_writer(name, fps=10) as video:

@@ -7,6 +7,7 @@ Knows no torch and no files. Next: `settings.py`, which changes knobs from a fil
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Iterator
@@ -263,9 +264,12 @@ RECIPES["stationary"] = dataclasses.replace(
 SECTIONS = ("networks", "bound", "training", "budget")
 
 
+_types = functools.cache(typing.get_type_hints)
+
+
 def knobs(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
     """Name, type and field of every knob of one section."""
-    hints = typing.get_type_hints(section)
+    hints = _types(section)
     for entry in dataclasses.fields(section):
         if entry.metadata:
             yield entry.name, hints[entry.name], entry
