@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
 import resource
 import statistics
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,12 +36,13 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.dancer import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
-from posecast.learning import Learner
-from posecast.machine import machine_facts, resolve_device, resolve_precision
+from posecast.learning import Batch, Learner
+from posecast.machine import machine_facts, mapped_ahead, resolve_device, resolve_precision, threads_ahead
 from posecast.media import open_writer, write_png
 from posecast.model.lab4 import Lab4Networks
+from posecast.replaying import FIRST_CALLS
 from posecast.rollout import Given, predict, predict_together
-from posecast.training import build_cutter, train
+from posecast.training import build_cutter, prepared, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
 SIZES: dict[str, dict[str, Any]] = {
@@ -48,6 +52,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "256x512": {"patch": 4, "widths": (32, 64, 96, 128, 128)},
 }
 """Sizes, and the networks for them: larger patches, then more scales."""
+GROWTH = ("batch", "clip", "size", "processes", "frames")
+BATCHES = {"cpu": (1, 2, 4, 8, 16, 64), "cuda": (1, 4, 16, 64, 256, 512)}
+LONGEST_NAME = 90
+"""Of an operator; kernels are named after all their types."""
 MATRIX_SIDE = {"cpu": 2048, "cuda": 16384}
 
 
@@ -60,9 +68,11 @@ def main() -> None:
     found["start"] = start_up(asked)
     if asked.out:
         write_json(asked.out, found)  # what follows takes long
-    if asked.growth:
-        found["growth"] = growth(asked)
-        found["memory_of_frames"] = {str(n): memory_of(f"frames {n}", asked) for n in (1_000, 100_000)}
+    if asked.growth is not None:
+        against = asked.growth or GROWTH
+        found["growth"] = growth(asked, against)
+        if "frames" in against:
+            found["memory_of_frames"] = {str(n): memory_of(f"frames {n}", asked) for n in (1_000, 100_000)}
         if asked.out:
             write_json(asked.out, found)
     print(report(found))
@@ -76,7 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--size", default="32x64", help="of the pictures (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=630, help="of each recording (default: %(default)s)")
-    parser.add_argument("--growth", action="store_true", help="also against batch, clip length, size and processes")
+    parser.add_argument("--growth", nargs="*", choices=GROWTH, help="also how it grows, against all of these or some")
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # an arm, measured in a process of its own
     return parser.parse_args()
 
@@ -150,48 +160,55 @@ class OurWay:
         self.learners = {forced: Learner(self.fabric, forcing(config, forced)) for forced in (False, True)}
         self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]]))
         batch_size = config.training.batch_size
+        self.batches: dict[bool, Iterator[Batch]] = {}
         self.plans = list(self.cutter.epoch(64 * batch_size, batch_size, 0, 0))
 
     def plan(self, step: int) -> ClipPlan:
         return self.plans[step % len(self.plans)]
 
+    def prepare(self, step: int) -> Batch:
+        return self.learners[False].prepare(self.cutter, self.plan(step), step=step, epoch=0)
+
     def update(self, step: int, *, forced: bool) -> int:
-        learner = self.learners[forced]
-        return learner.update(self.cutter, self.plan(step), step=step, epoch=0, num_steps=10**6).num_predictions
+        """One update as `train` makes it: on a GPU its clips were cut meanwhile."""
+        if forced not in self.batches:
+            learner = self.learners[forced]
+            prepare = functools.partial(prepared, learner, self.cutter, 0)
+            numbered = ((number, self.plan(number)) for number in itertools.count())
+            self.batches[forced] = mapped_ahead(prepare, numbered, threads_ahead(self.fabric))
+        return self.learners[forced].update(next(self.batches[forced]), num_steps=10**6).num_predictions
 
     def parts(self, step: int) -> dict[str, float]:
-        """Seconds of one update by its parts."""
+        """Seconds of one update by its parts; clips as far as the update waits for them."""
         learner, marks = self.learners[False], [self.now()]
-        plan = self.plan(step)
-        clip = self.cutter.cut(plan)
+        batch = next(self.batches[False])
         marks.append(self.now())
-        draws = learner.draw(len(plan.start), self.cutter.clip_length, step, 0)
-        _, terms = learner.observe(clip, draws, epoch=0)
+        _, gradients = learner.passes(batch)
         marks.append(self.now())
-        learner.model.zero_grad(set_to_none=True)
-        self.fabric.backward(terms.loss)
+        learner.apply_gradients(gradients)
         marks.append(self.now())
-        learner.apply_gradients()
-        marks.append(self.now())
-        return dict(zip(("clips", "forward", "backward", "optimiser"), np.diff(marks).tolist(), strict=True))
+        return dict(zip(("clips", "both passes", "optimiser"), np.diff(marks).tolist(), strict=True))
 
     def operators(self) -> dict[str, float]:
-        """Share of an update's time on the processor by operator, those of a percent and more, the largest first."""
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        """Share of an update's time by operator, on a GPU by kernel, those of a percent and more, the largest first."""
+        on_gpu = self.fabric.device.type == "cuda"
+        activity = torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+        with torch.profiler.profile(activities=[activity]) as seen:
             for step in range(3):
                 self.update(step, forced=False)
-        own = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
-        total = sum(own.values())
-        ordered = sorted(own.items(), key=lambda pair: -pair[1])
-        shown = {name.removeprefix("aten::"): time / total for name, time in ordered if time >= 0.01 * total}
+            self.now()
+        own: Counter[str] = Counter()
+        for event in seen.key_averages():
+            name = event.key.removeprefix("aten::")[:LONGEST_NAME]
+            own[name] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        shown = {name: time / own.total() for name, time in own.most_common() if time >= 0.01 * own.total()}
         return {**shown, "all others": 1.0 - sum(shown.values())}
 
     def flops(self) -> int:
         """Of one update's forward and backward passes: products only, one multiplication and addition are two."""
-        learner, plan = self.learners[False], self.plan(0)
-        draws = learner.draw(len(plan.start), self.cutter.clip_length, 0, 0)
+        learner, batch = self.learners[False], self.prepare(0)
         with FlopCounterMode(display=False) as counter:
-            _, terms = learner.observe(self.cutter.cut(plan), draws, epoch=0)
+            _, terms = learner.observe(batch.clip, batch.draws, kl_weight=1.0)
             self.fabric.backward(terms.loss)
         learner.model.zero_grad(set_to_none=True)
         return counter.get_total_flops()
@@ -254,7 +271,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             for kind, seen in peaks.items():
                 seen += [matrix_peak(getattr(torch, kind), asked)] * (turn >= 0)
             for name, arm in arms.items():
-                one = one_round(arm, turn + 1, asked.seconds if turn >= 0 else 0.5)
+                one = one_round(arm, turn + 1, asked.seconds if turn >= 0 else min(0.5, asked.seconds))
                 if turn >= 0:
                     for what, value in one.items():
                         getattr(figures[name], what).append(value)
@@ -415,32 +432,36 @@ def seconds_of(words: list[str], rounds: int) -> float:
 # How it grows -----------------------------------------------------------------------------------------------------
 
 
-def growth(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
+def growth(asked: argparse.Namespace, against: Sequence[str]) -> dict[str, dict[str, float]]:
     """Predictions trained a second, default recipe, one knob changed at a time."""
+    device = resolve_device(asked.device)
     recipe = dataclasses.replace(RECIPES["anchored"], size=asked.size)
 
     def changed(**knobs: Any) -> Config:
         return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **knobs))
 
     tried = {
-        "batch": {str(b): changed(batch_size=b) for b in (1, 2, 4, 8, 16, 64)},
-        "clip length": {str(t): changed(clip_length=t) for t in (2, 4, 8, 16, 32)},
+        "batch": {str(b): changed(batch_size=b) for b in BATCHES[device]},
+        "clip": {str(t): changed(clip_length=t) for t in (2, 4, 8, 16, 32)},
         "size": {size: larger(recipe, size, **networks) for size, networks in SIZES.items()},
     }
     found: dict[str, dict[str, float]] = {}
-    for what, configs in tried.items():
+    for what in (name for name in tried if name in against):
         found[what] = {}
-        for value, config in configs.items():
+        for value, config in tried[what].items():
             recordings = [dance(96, seed=seed, size=parse_size(config.size)).recording for seed in range(3)]
             arm = OurWay(config, recordings, asked.device)
-            arm.update(0, forced=False)
+            for step in range(FIRST_CALLS + 2 if device == "cuda" else 1):
+                arm.update(step, forced=False)
             rounds = [
                 per_second(lambda step, arm=arm: arm.update(step, forced=False), turn, asked.seconds / 2)
                 for turn in range(3)
             ]
             found[what][value] = statistics.median(rounds)
             print(".", end="", file=sys.stderr, flush=True)
-    found["processes"] = {str(count): trained_by(count, asked) for count in (1, 2)}
+    if "processes" in against:
+        most = torch.cuda.device_count() if device == "cuda" else 2
+        found["processes"] = {str(count): trained_by(count, asked) for count in range(1, most + 1)}
     print(file=sys.stderr)
     return found
 

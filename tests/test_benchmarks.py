@@ -65,7 +65,7 @@ def test_speed_measures_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture[
         "speed.py",
         "--out",
         tmp_path / "speed.json",
-        *"--rounds 1 --seconds 0.05 --size 16x16 --frames 40 --device cpu".split(),
+        *"--rounds 1 --seconds 0.05 --size 16x16 --frames 20 --device cpu".split(),
     )
     shown = capsys.readouterr().out
     found = read_json(tmp_path / "speed.json", "what was measured")

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 
 # A file imports only from files above it.
 ORDER = """
-errors files config settings schedules machine media
+errors files config settings schedules machine replaying media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
 data/course data/looking data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
 data/video data/estimators data/keypoint_files data/scenes data/following data/tracks data/cropping data/overlay

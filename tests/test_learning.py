@@ -13,7 +13,7 @@ from posecast.config import Config
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.learning import Learner, Update, check_divisible, warmed_average
+from posecast.learning import Learner, Update, check_divisible, kept_of_average
 from posecast.model.predictor import free_running
 from posecast.settings import build_config
 
@@ -34,7 +34,9 @@ def updates(learner: Learner, cutter: ClipCutter, count: int, num_steps: int | N
     epoch = 0
     while len(done) < count:
         for plan in cutter.epoch(4 * 4, 4, learner.config.seed, epoch):
-            done.append(learner.update(cutter, plan, step=len(done), epoch=epoch, num_steps=num_steps or count))
+            done.append(
+                learner.update(learner.prepare(cutter, plan, step=len(done), epoch=epoch), num_steps=num_steps or count)
+            )
         epoch += 1
     return done
 
@@ -64,13 +66,13 @@ def test_a_state_holds_all_that_an_update_changes(fabric: Fabric, tiny: Config, 
     plans = list(cutter.epoch(24, 4, 0, 0))
     learner = Learner(fabric, tiny)
     for step in range(3):
-        learner.update(cutter, plans[step], step=step, epoch=0, num_steps=6)
+        learner.update(learner.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
     torch.save(learner.state(), tmp_path / "state.pt")
     resumed = Learner(fabric, dataclasses.replace(tiny, seed=tiny.seed))
     resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (learner, resumed):
         for step in range(3, 6):
-            one.update(cutter, plans[step], step=step, epoch=0, num_steps=6)
+            one.update(one.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
     pairs = zip(learner.smoothed.state_dict().values(), resumed.smoothed.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -80,26 +82,30 @@ def test_a_gradient_that_is_not_finite_changes_nothing(fabric: Fabric, tiny: Con
     cutter = cutter_for(tiny)
     learner = Learner(fabric, tiny)
     (plan, *_) = cutter.epoch(4, 4, 0, 0)
-    learner.update(cutter, plan, step=0, epoch=0, num_steps=4)
+    learner.update(learner.prepare(cutter, plan, step=0, epoch=0), num_steps=4)
     before = {name: value.clone() for name, value in learner.averaged.state_dict().items()}
     weight = next(learner.predictor.parameters())
     hook = weight.register_hook(lambda gradient: gradient * harm)
-    update = learner.update(cutter, plan, step=1, epoch=0, num_steps=4)
+    update = learner.update(learner.prepare(cutter, plan, step=1, epoch=0), num_steps=4)
     hook.remove()
     assert update.skipped
     assert all(torch.equal(value, before[name]) for name, value in learner.averaged.state_dict().items())
-    assert not learner.update(cutter, plan, step=2, epoch=0, num_steps=4).skipped
+    assert not learner.update(learner.prepare(cutter, plan, step=2, epoch=0), num_steps=4).skipped
 
 
-def test_the_average_starts_from_what_was_learned_and_not_from_chance() -> None:
-    average = warmed_average(0.999)
-    averaged, current = [torch.zeros(3)], [torch.ones(3)]
-    for seen in range(50):
-        average(averaged, current, torch.tensor(seen + 1))
-    assert averaged[0].min() > 0.99
-    no_average = [torch.zeros(3)]
-    warmed_average(0.0)(no_average, current, 10)
-    assert torch.equal(no_average[0], current[0])
+def test_the_average_starts_from_what_was_learned_and_not_from_chance(fabric: Fabric, tiny: Config) -> None:
+    """After one update it is the weights; later it lags behind them, and not at all without an average."""
+    assert kept_of_average(0.999, 10**6) == 0.999
+    for decay in (0.999, 0.0):
+        config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, ema_decay=decay))
+        learner, cutter = Learner(fabric, config), cutter_for(config)
+        chance = [one.detach().clone() for one in learner.predictor.parameters()]
+        updates(learner, cutter, 1)
+        pairs = list(zip(learner.smoothed.parameters(), learner.predictor.parameters(), strict=True))
+        assert all(torch.equal(one, other) for one, other in pairs)
+        assert not all(torch.equal(one, other) for (one, _), other in zip(pairs, chance, strict=True))
+        updates(learner, cutter, 4)
+        assert all(torch.equal(one, other) for one, other in pairs) == (decay == 0.0)
 
 
 def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
@@ -138,9 +144,9 @@ def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Confi
     clip = cutter.cut(next(cutter.epoch(4, 4, 0, 0)))
     draws = free_running(torch.zeros(4, 3, *learner.predictor.latent_shape))
     draws = draws._replace(imagined=torch.tensor([True, False, True, False]))
-    observation, terms = learner.observe(clip, draws, epoch=0)
+    observation, terms = learner.observe(clip, draws, kl_weight=learner.kl_weight(0))
     assert terms.rate_nats.item() == pytest.approx(observation.rate_nats[1::2].mean().item(), rel=1e-5)
-    diluted = learner.bound(observation, 0)
+    diluted = learner.bound(observation, learner.kl_weight(0))
     assert torch.equal(terms.loss, diluted.loss)
     assert diluted.rate_nats.item() == pytest.approx(terms.rate_nats.item() / 2, rel=1e-5)
 

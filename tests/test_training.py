@@ -23,7 +23,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.inspecting import inspect_run
-from posecast.learning import Learner
+from posecast.learning import Batch, Learner
 from posecast.report import write_report
 from posecast.standing import Standing, Status, account
 from posecast.training import build_cutter, train
@@ -188,7 +188,7 @@ def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) 
 def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
     from lightning_fabric import Fabric
 
-    from posecast.learning import set_learning_rate
+    from posecast.learning import learning_rate_at
 
     learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
     cutter = build_cutter(config, footage())
@@ -197,12 +197,12 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
         for plan in cutter.epoch(8, 4, config.seed, epoch):
             if step >= num_steps:
                 break
-            set_learning_rate(learner.optimizers, config.training, step, num_steps)
+            learner.set_learning_rate(learning_rate_at(config.training, step, num_steps))
             learner.model.zero_grad()
             clip, draws = cutter.cut(plan), learner.draw(4, cutter.clip_length, step, epoch)
             for half in (slice(0, 2), slice(2, 4)):
                 parts = (type(several)(*(x[half] for x in several)) for several in (clip, draws))
-                _, terms = learner.observe(*parts, epoch=epoch)
+                _, terms = learner.observe(*parts, kl_weight=learner.kl_weight(epoch))
                 (terms.loss / 2).backward()
             torch.nn.utils.clip_grad_norm_(learner.predictor.parameters(), config.training.clip_norm)
             for optimizer in learner.optimizers:
@@ -457,9 +457,9 @@ def test_numbers_that_are_none_are_never_saved(
 ) -> None:
     update = Learner.update
 
-    def damaging(self: Learner, *args: object, **given: int) -> object:
-        done = update(self, *args, **given)  # pyright: ignore
-        if given["step"] == 4:
+    def damaging(self: Learner, batch: Batch, *, num_steps: int) -> object:
+        done = update(self, batch, num_steps=num_steps)
+        if batch.step == 4:
             damage(self, where)
         return done
 

@@ -1,6 +1,6 @@
-"""One update: clip, observe, backward, step, average; and everything that an update changes.
+"""One update: observe, backward, step, average; and everything that an update changes.
 
-In: a plan of clips, the step's number. Out: the named terms of the bound, or that the update was skipped.
+In: a batch of clips with its draws. Out: the named terms of the bound, or that the update was skipped.
 Every random draw is keyed by seed and step, so going on from a saved state needs no generator's memory.
 Knows no run folder. Next: `training.py`, which repeats this.
 """
@@ -8,9 +8,11 @@ Knows no run folder. Next: `training.py`, which repeats this.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +25,7 @@ from posecast.errors import InputError
 from posecast.model.elbo import BoundTerms, bound_terms
 from posecast.model.predictor import Draws, Observation, Predictor, seeded
 from posecast.optimizers import build_optimizers
+from posecast.replaying import Replayed
 from posecast.schedules import kl_weight, learning_rate, teacher_forcing_rate
 
 # What a draw is for: the first part of its key, so that no two purposes share noise.
@@ -42,6 +45,15 @@ class Update:
     skipped: bool
 
 
+class Batch(NamedTuple):
+    """What one update learns from: a process's share of it."""
+
+    clip: Clip
+    draws: Draws
+    step: int
+    epoch: int
+
+
 class Learner:
     """A predictor, its optimiser and the running average of its weights, under one Fabric."""
 
@@ -52,10 +64,25 @@ class Learner:
         self.predictor.in_bfloat16 = fabric._precision.precision == "bf16-mixed"
         if initial is not None:
             self.predictor.load_state_dict(initial)
-        self.averaged = AveragedModel(self.predictor, multi_avg_fn=warmed_average(config.training.ema_decay))
+        self.averaged = AveragedModel(self.predictor)
         self.averaged.eval()
         self.model, *self.optimizers = fabric.setup(self.predictor, *build_optimizers(self.predictor, config.training))
         self.model.train()
+        self._averages: list[list[Any]] = [list(module.parameters()) for module in (self.smoothed, self.predictor)]
+        self._buffers = list(zip(self.smoothed.buffers(), self.predictor.buffers(), strict=True))
+        self._rate = torch.zeros((), device=fabric.device)
+        self._build_replays()
+
+    def _build_replays(self) -> None:
+        """What an update computes, with weights and optimisers' state where they lie now."""
+        self._passes = {
+            together: self._replayed(functools.partial(self._both_passes, together)) for together in (False, True)
+        }
+        self._steps = self._replayed(self._step)
+
+    def _replayed(self, function: Callable[..., Any]) -> Replayed:
+        # Processes exchange gradients within an update, which is not recorded.
+        return Replayed(function, self.fabric.device, records=self.fabric.world_size == 1)
 
     @property
     def smoothed(self) -> Predictor:
@@ -64,29 +91,76 @@ class Learner:
         assert isinstance(module, Predictor)
         return module
 
-    def update(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int, num_steps: int) -> Update:
-        """One update on the clips of a plan; this process takes its share of them."""
-        rate = set_learning_rate(self.optimizers, self.config.training, step, num_steps)
-        draws = self.draw(len(plan.start), cutter.clip_length, step, epoch)
-        observation, terms = self.observe(cutter.cut(self.own_share(plan)), self.own_share(draws), epoch=epoch)
-        self.model.zero_grad(set_to_none=True)
-        self.fabric.backward(terms.loss)
-        skipped = not self.apply_gradients()
-        loss, mse, nats, distortion = self._mean_over_processes(terms)
-        return Update(loss, mse, nats, distortion, rate, observation.mse.numel(), skipped)
+    def prepare(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int) -> Batch:
+        """This process's share of a plan's clips, and what chance decides about them. May be called in any thread."""
+        draws = self.own_share(self.draw(len(plan.start), cutter.clip_length, step, epoch))
+        clip = cutter.cut(self.own_share(plan))
+        if self.fabric.device.type == "cuda":  # memory that a GPU reads by itself
+            clip = Clip(*(part.pin_memory() for part in clip))
+            draws = Draws(*(part.contiguous().pin_memory() for part in draws))
+        return Batch(clip, draws, step, epoch)
 
-    def apply_gradients(self) -> bool:
-        """Clip, step and average; False, and nothing changed, if a gradient is not finite."""
-        # Over all parameters: Fabric's own clipping sees one optimiser's only.
+    def update(self, batch: Batch, *, num_steps: int) -> Update:
+        """One update of so many."""
+        rate = learning_rate_at(self.config.training, batch.step, num_steps)
+        self.set_learning_rate(rate)
+        (loss, mse, nats, distortion, norm), gradients = self.passes(batch)
+        skipped = not math.isfinite(norm)
+        if not skipped:
+            self.apply_gradients(gradients)
+        return Update(loss, mse, nats, distortion, rate, batch.draws.forced.numel(), skipped)
+
+    def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
+        """Forward and backward: loss, mse, rate, distortion and the gradients' norm, means over processes; gradients.
+
+        Gradients come clipped, and last until the next passes.
+        """
+        together = bool(batch.draws.forced.all())
+        weight = torch.tensor(self.kl_weight(batch.epoch))
+        values, gradients = self._passes[together](*batch.clip, *batch.draws, weight)
+        return self.fabric.all_reduce(values, reduce_op="mean").tolist(), gradients  # pyright: ignore
+
+    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Step and average."""
+        self._steps(*gradients)
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # AveragedModel looks all tensors up anew each time: milliseconds, in which a GPU is idle.
+        kept = kept_of_average(self.config.training.ema_decay, int(self.averaged.n_averaged))
+        averages, weights = self._averages
+        torch._foreach_lerp_(averages, weights, 1.0 - kept)  # pyright: ignore[reportPrivateImportUsage]
+        for average, buffer in self._buffers:
+            average.copy_(buffer)
+        self.averaged.n_averaged += 1
+
+    def _both_passes(self, together: bool, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
+        clip, draws, weight = Clip(*given[:4]), Draws(*given[4:-1]), given[-1]
+        self.model.zero_grad(set_to_none=True)
+        _, terms = self.observe(clip, draws, kl_weight=weight, together=together)
+        self.fabric.backward(terms.loss)
+        # Over all parameters: Fabric's own clipping sees one optimiser's only. Gradients are averaged over processes
+        # before this, so every process sees the same norm.
         limit = self.config.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), limit)
-        # Gradients are averaged over processes before this, so every process sees the same norm.
-        if not bool(torch.isfinite(norm)):
-            return False
+        values = torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach()
+        gradients = [parameter.grad for parameter in self.predictor.parameters() if parameter.grad is not None]
+        return values, gradients
+
+    def _step(self, *gradients: Tensor) -> None:
+        for parameter, gradient in zip(self.predictor.parameters(), gradients, strict=True):
+            parameter.grad = gradient
         for optimizer in self.optimizers:
             optimizer.step()
-        self.averaged.update_parameters(self.predictor)
-        return True
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the next step. On a GPU the optimisers read it where a recorded step finds it too."""
+        on_gpu = self.fabric.device.type == "cuda"
+        self._rate.fill_(rate)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate if on_gpu else rate
 
     def forget_gradients(self) -> None:
         """Drop gradients, and all that the optimiser and the average remember of them."""
@@ -94,22 +168,29 @@ class Learner:
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.averaged.n_averaged.zero_()
+        self._build_replays()
 
     def observe(
-        self, clip: Clip, draws: Draws, *, epoch: int, model: torch.nn.Module | None = None
+        self,
+        clip: Clip,
+        draws: Draws,
+        *,
+        kl_weight: float | Tensor,
+        model: torch.nn.Module | None = None,
+        together: bool | None = None,
     ) -> tuple[Observation, BoundTerms]:
-        """Observe a clip and assemble the bound with this epoch's KL weight."""
+        """Observe a clip and assemble the bound with this KL weight; `together` as in `Predictor.forward`."""
         device = self.fabric.device
         parts = (part.to(device, non_blocking=True) for part in clip)
         draws = Draws(*(part.to(device, non_blocking=True) for part in draws))
-        observation = (model or self.model)(*parts, draws)
-        terms = self.bound(observation, epoch)
+        observation = (model or self.model)(*parts, draws, together=together)
+        terms = self.bound(observation, kl_weight)
         # Imagined clips have no rate: they weigh in the loss, and must not thin out what is reported of the others.
         observed = 1.0 - draws.imagined.float().mean()
         rate = terms.rate_nats / observed.clamp_min(1.0 / len(draws.imagined))
         return observation, dataclasses.replace(terms, rate_nats=rate)
 
-    def bound(self, observation: Observation, epoch: int) -> BoundTerms:
+    def bound(self, observation: Observation, kl_weight: float | Tensor) -> BoundTerms:
         """The terms of the bound over some predicted frames."""
         bound = self.config.bound
         height, width = parse_size(self.config.size)
@@ -118,7 +199,7 @@ class Learner:
             observation.rate_nats,
             num_values=3 * height * width,
             variance=None if bound.likelihood_variance == "optimal" else bound.likelihood_variance,
-            kl_weight=self.kl_weight(epoch),
+            kl_weight=kl_weight,
         )
 
     def kl_weight(self, epoch: int) -> float:
@@ -171,10 +252,6 @@ class Learner:
         share = len(batch) // processes
         return batch[rank * share : (rank + 1) * share]
 
-    def _mean_over_processes(self, terms: BoundTerms) -> list[float]:
-        values = torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats)).detach()
-        return self.fabric.all_reduce(values, reduce_op="mean").tolist()  # pyright: ignore
-
     def state(self) -> dict[str, Any]:
         """Everything an update changes."""
         return {
@@ -191,13 +268,12 @@ class Learner:
         saved_optimizers = state["optimizers"] if "optimizers" in state else [state["optimizer"]]
         for optimizer, saved in zip(self.optimizers, saved_optimizers, strict=True):
             optimizer.load_state_dict(saved)
+        self._build_replays()
 
 
-def set_learning_rate(
-    optimizers: Sequence[torch.optim.Optimizer], training: Training, step: int, num_steps: int
-) -> float:
-    """Put the schedule's value for this step into the optimisers, and return it."""
-    rate = learning_rate(
+def learning_rate_at(training: Training, step: int, num_steps: int) -> float:
+    """The schedule's value for a step of so many."""
+    return learning_rate(
         step,
         num_steps,
         schedule=training.learning_rate_schedule,
@@ -206,25 +282,14 @@ def set_learning_rate(
         milestones=training.milestones,
         milestone_factor=training.milestone_factor,
     )
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    return rate
 
 
-def warmed_average(decay: float) -> Any:
-    """An exponential moving average whose memory grows with the updates seen, up to `decay`.
+def kept_of_average(decay: float, num_averaged: int) -> float:
+    """Of an exponential moving average, the share kept at an update: its memory grows with the updates, up to `decay`.
 
     Without the growth a short run would be averaged with its own random start.
     """
-
-    @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
-        seen = float(num_averaged)
-        kept = min(decay, (1.0 + seen) / (10.0 + seen))
-        torch._foreach_lerp_(averaged, current, 1.0 - kept)  # pyright: ignore[reportPrivateImportUsage]
-
-    return average
+    return min(decay, (1.0 + num_averaged) / (10.0 + num_averaged)) if num_averaged else 0.0
 
 
 def check_divisible(config: Config, num_processes: int) -> None:

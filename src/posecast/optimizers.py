@@ -29,6 +29,7 @@ def build_optimizers(module: nn.Module, training: Training) -> list[torch.optim.
     """What trains all parameters: Adam or AdamW alone, or Muon for large kernels and AdamW for the rest."""
     parameters = list(module.parameters())
     adam: dict[str, Any] = {"lr": training.learning_rate, "betas": (training.beta1, training.beta2), "fused": True}
+    adam["capturable"] = parameters[0].is_cuda  # so that a step can be recorded
     if training.optimizer == "adam":
         return [torch.optim.Adam(parameters, **adam)]
     if training.optimizer == "adamw":
@@ -67,7 +68,7 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            alike: dict[torch.Size, list[Any]] = defaultdict(list)
             for kernel in group["params"]:
                 if kernel.grad is not None:
                     alike[kernel.shape].append(kernel)
@@ -75,21 +76,20 @@ class Muon(torch.optim.Optimizer):
                 self._step_alike(kernels, group)
         return loss
 
-    def _step_alike(self, kernels: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Step kernels of one shape."""
-        looking_ahead = []
+    def _step_alike(self, kernels: list[Any], group: dict[str, Any]) -> None:
+        """Step kernels of one shape. The learning rate may be a tensor, which a recorded step reads anew."""
         for kernel in kernels:
-            assert kernel.grad is not None
-            state = self.state[kernel]
-            if not state:
-                state["momentum"] = torch.zeros_like(kernel)
-            state["momentum"].lerp_(kernel.grad, 1.0 - group["momentum"])
-            looking_ahead.append(as_matrix(kernel.grad.lerp(state["momentum"], group["momentum"])))  # Nesterov's
-        directions = orthogonalised(torch.stack(looking_ahead))
-        size = 0.2 * max(directions.shape[1:]) ** 0.5
-        for kernel, direction in zip(kernels, directions, strict=True):
-            kernel.mul_(1.0 - group["lr"] * group["weight_decay"])
-            kernel.add_(as_kernel(direction, kernel.shape), alpha=-group["lr"] * size)
+            if not self.state[kernel]:
+                self.state[kernel]["momentum"] = torch.zeros_like(kernel)
+        gradients = [kernel.grad for kernel in kernels]
+        momenta = [self.state[kernel]["momentum"] for kernel in kernels]
+        torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        # Nesterov's
+        looking_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        directions = orthogonalised(torch.stack([as_matrix(one) for one in looking_ahead]))
+        directions *= group["lr"] * (0.2 * max(directions.shape[1:]) ** 0.5)
+        torch._foreach_mul_(kernels, 1.0 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_sub_(kernels, [as_kernel(one, kernels[0].shape) for one in directions])  # pyright: ignore[reportPrivateImportUsage]
 
 
 def as_matrix(kernel: Tensor) -> Tensor:

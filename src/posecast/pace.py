@@ -14,8 +14,9 @@ from posecast.config import Config, Training
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
-from posecast.learning import Learner
+from posecast.learning import Batch, Learner
 from posecast.model.predictor import free_running
+from posecast.replaying import FIRST_CALLS
 
 MEASURED_SECONDS = 3.0
 
@@ -78,6 +79,7 @@ def steps_within(seconds: float, config: Config, cutter: ClipCutter, speed: tupl
 def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tuple[float, float]:
     """Seconds of an update, and of a validation; uses no random numbers and changes no weight or statistic."""
     found = stages(learner.config.training, learner.fabric.world_size)
+    on_gpu = learner.fabric.device.type == "cuda"
     buffers = [*learner.predictor.buffers(), *learner.averaged.buffers()]
     before = [buffer.clone() for buffer in buffers]
 
@@ -86,18 +88,17 @@ def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tup
         plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size, [0] * size])))
         draws = free_running(torch.zeros(len(plan.start), length - 1, *learner.predictor.latent_shape))
         start = time.monotonic()
-        _, terms = learner.observe(cutter.of_length(length).cut(plan), draws, epoch=0)
-        learner.fabric.backward(terms.loss)
-        learner.apply_gradients()
-        terms.loss.item()  # waits for a GPU
+        _, gradients = learner.passes(Batch(cutter.of_length(length).cut(plan), draws, step=0, epoch=0))
+        learner.apply_gradients(gradients)
+        if on_gpu:
+            torch.cuda.synchronize()
         return time.monotonic() - start
 
-    for optimizer in learner.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0  # the optimisers work as ever and move nothing
+    learner.set_learning_rate(0.0)  # the optimisers work as ever and move nothing
     times = []
     for stage in found:
-        seconds_of_one(*stage)  # the first one also allocates and chooses kernels
+        for _ in range(FIRST_CALLS + 1 if on_gpu else 1):
+            seconds_of_one(*stage)  # the first ones also allocate, choose and record kernels
         once = seconds_of_one(*stage)
         # All processes must measure as often, since they average gradients with each other.
         repeats = learner.fabric.broadcast(min(20, max(2, round(MEASURED_SECONDS / len(found) / once))))

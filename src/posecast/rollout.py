@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.errors import InputError
 from posecast.model.predictor import Predictor, by_instant, seeded, time_major
+from posecast.replaying import Replayed
 
 Latent = Literal["sample", "mean"]
 POSES_AHEAD = 64
@@ -79,6 +80,14 @@ def rollout_together(
         anchor = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
         memory, _ = predictor.begin(networks.encode_frame(first), own_pose, anchor)
     frame, memory = repeat((first, memory), futures)
+
+    def painted(*given: Tensor) -> tuple[Tensor, Tensor]:
+        frame, memory, *condition = given
+        noise = condition.pop() if generators else None
+        with arithmetic:
+            return predictor.imagine_step(networks.encode_frame(frame), tuple(condition), memory, noise)
+
+    step = Replayed(painted, device)
     length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
@@ -86,11 +95,10 @@ def rollout_together(
         with arithmetic:
             conditions = by_instant(networks.encode_condition(windows, anchor), sequences)
         for condition in conditions:
-            noise = draw(generators, predictor.latent_shape, device)
-            with arithmetic:
-                previous = networks.encode_frame(frame)
-                frame, memory = predictor.imagine_step(previous, repeat(condition, futures), memory, noise)
-            yield frame  # outside: whoever takes the frame computes in their own precision
+            noise = [draw(generators, predictor.latent_shape)] if generators else []
+            frame, memory = step(frame, memory, *repeat(condition, futures), *noise)
+            frame = frame.clone()  # the next step writes there
+            yield frame  # outside of `arithmetic`: whoever takes the frame computes in their own precision
 
 
 def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor, torch.autocast]:
@@ -125,11 +133,9 @@ def repeat(features: tuple[Tensor, ...], times: int) -> tuple[Tensor, ...]:
     return tuple(copy.contiguous(memory_format=torch.channels_last) for copy in copies)
 
 
-def draw(generators: Sequence[torch.Generator] | None, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
-    """Noise for one instant, `[N, Z, h, w]`, one generator a row; None asks for the mean."""
-    if not generators:
-        return None
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+def draw(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+    """Noise for one instant, `[N, Z, h, w]`, one generator a row."""
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def predict(

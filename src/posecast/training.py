@@ -44,16 +44,18 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
 from posecast.launching import Processes, launch
-from posecast.learning import Learner, check_divisible
+from posecast.learning import Batch, Learner, check_divisible
 from posecast.machine import (
     Precision,
     StopRequested,
     StopRequests,
     any_of,
     machine_facts,
+    mapped_ahead,
     resolve_device,
     resolve_precision,
     stop_requests,
+    threads_ahead,
 )
 from posecast.model.predictor import Predictor
 from posecast.pace import plan_steps, stage_of, steps_per_epoch
@@ -212,11 +214,11 @@ def _fit(
     while standing.step < standing.num_steps or standing.batch > 0:  # a stop may come before its epoch is ended
         length, batch_size = stage_of(config, cutter, standing.epoch, standing.num_steps, fabric.world_size)
         shorter = cutter.of_length(length)
-        for plan in remaining_plans(config, shorter, batch_size, standing):
-            began = time.monotonic()
-            update = learner.update(
-                shorter, plan, step=standing.step, epoch=standing.epoch, num_steps=standing.num_steps
-            )
+        plans = enumerate(remaining_plans(config, shorter, batch_size, standing), start=standing.step)
+        prepare = functools.partial(prepared, learner, shorter, standing.epoch)
+        began = time.monotonic()
+        for batch in mapped_ahead(prepare, plans, threads_ahead(fabric)):
+            update = learner.update(batch, num_steps=standing.num_steps)
             account(standing, update, time.monotonic() - began)
             if watcher:
                 watcher(Status(standing, update, None))
@@ -227,6 +229,7 @@ def _fit(
                 saved_at = time.monotonic()
             if stop:
                 raise InterruptedTraining(requests.number)
+            began = time.monotonic()
         entry = end_epoch(learner, footage, standing, run, requests)
         if entry is None:
             save(learner, standing, run)
@@ -234,6 +237,12 @@ def _fit(
         if watcher:
             watcher(Status(standing, None, entry))
     save(learner, standing, run)
+
+
+def prepared(learner: Learner, cutter: ClipCutter, epoch: int, numbered: tuple[int, ClipPlan]) -> Batch:
+    """What the update of a step learns from."""
+    step, plan = numbered
+    return learner.prepare(cutter, plan, step=step, epoch=epoch)
 
 
 def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standing: Standing) -> Iterator[ClipPlan]:

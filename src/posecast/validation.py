@@ -97,7 +97,9 @@ def validation_bound(learner: Learner, footage: Footage, epoch: int) -> tuple[fl
         index, start = np.array(rows[first : first + training.batch_size]).T
         noise = torch.randn(len(index), length - 1, *learner.predictor.latent_shape, generator=generator)
         clip = cutter.cut(ClipPlan(index, start, np.zeros_like(start), np.zeros_like(start)))
-        _, bound = learner.observe(clip, free_running(noise), epoch=epoch, model=learner.smoothed)
+        _, bound = learner.observe(
+            clip, free_running(noise), kl_weight=learner.kl_weight(epoch), model=learner.smoothed
+        )
         terms.append([bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()])
     means = np.mean(terms, axis=0).tolist()
     return tuple(value if math.isfinite(value) else None for value in means)

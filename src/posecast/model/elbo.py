@@ -97,6 +97,6 @@ def bound_terms(
     gives the gradient of (num_values / 2) log mse + kl_weight x rate up to the same factor.
     """
     mean_mse, mean_rate = mse.float().mean(), rate_nats.float().mean()
-    s2 = mean_mse.detach().clamp_min(1e-8) if variance is None else mean_mse.new_tensor(variance)
+    s2 = mean_mse.detach().clamp_min(1e-8) if variance is None else torch.full_like(mean_mse, variance)
     loss = mean_mse + kl_weight * (2.0 * s2 / num_values) * mean_rate
     return BoundTerms(loss, mean_mse, mean_rate, distortion_nats(mean_mse, num_values, s2))

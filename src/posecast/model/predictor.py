@@ -108,11 +108,15 @@ class Predictor(nn.Module):
         anchor_frame: Float[Tensor, "B 3 H W"],
         anchor_pose: Float[Tensor, "B 3 H W"],
         draws: Draws,
+        together: bool | None = None,
     ) -> Observation:
         """Observe a clip: z from the posterior, predictions fed back, but where `draws` say otherwise.
 
         All forced, and without a memory, the instants do not depend on each other and the whole clip is one batch.
+        Whether all are forced is `together`; a GPU is waited for where that is not given.
         """
+        if together is None:
+            together = bool(draws.forced.all())
         num_clips, num_instants = frames.shape[:2]
         true = time_major(frames)
         current = self.networks.encode_frame(true)
@@ -124,7 +128,7 @@ class Predictor(nn.Module):
         first = tuple(scale * given.to(scale.dtype) for scale in shown)
         memory, first_rate = self.begin(shown, poses[:, 0], anchor, draws.first_noise)
         memory = memory * given
-        if bool(draws.forced.all()) and not memory.numel():
+        if together and not memory.numel():
             between = at(current, slice(num_clips, -num_clips))
             previous = tuple(torch.cat(scales) for scales in zip(first, between, strict=True))
             now = at(current, slice(num_clips, None))
