@@ -60,8 +60,9 @@ from posecast.machine import (
 from posecast.model.predictor import Predictor
 from posecast.pace import plan_steps, stage_of, steps_per_epoch
 from posecast.resuming import check_same, check_same_circumstances
+from posecast.settling import settled
 from posecast.standing import Standing, Status, Watcher, account, training_entry
-from posecast.validation import NOT_VALIDATED, settle_statistics, validated
+from posecast.validation import NOT_VALIDATED, validated
 
 
 def train(
@@ -268,14 +269,14 @@ def end_epoch(
     last = standing.step >= standing.num_steps
     due = last or shown or is_due(standing.epoch, training.validate_every)
     entry = training_entry(learner, standing)
-    broken_off = False
+    broken_off, predictor = False, learner.smoothed
     if fabric.global_rank == 0:
         picture = run / "samples" / "epochs" / f"epoch-{standing.epoch + 1:04d}.png" if shown else None
         try:
             with requests.at_once():  # rollouts of long recordings take longer than a stop may wait
                 if due or kept:
-                    settle_statistics(learner.smoothed, footage.train)
-                entry |= validated(learner, footage, standing.epoch, picture) if due else NOT_VALIDATED
+                    predictor = settled(predictor, footage.train)
+                entry |= validated(learner, predictor, footage, standing.epoch, picture) if due else NOT_VALIDATED
         except StopRequested:
             broken_off = True
     if any_of(fabric, broken_off)[0]:
@@ -284,9 +285,9 @@ def end_epoch(
         score = entry["validation_psnr_db"]
         if score is not None and score > standing.best_psnr_db:
             standing.best_psnr_db = score
-            save_weights(run / WEIGHTS, learner.smoothed.state_dict())
+            save_weights(run / WEIGHTS, predictor.state_dict())
         if kept:
-            save_weights(run / "epochs" / f"epoch-{standing.epoch + 1:04d}.safetensors", learner.smoothed.state_dict())
+            save_weights(run / "epochs" / f"epoch-{standing.epoch + 1:04d}.safetensors", predictor.state_dict())
         write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
     fabric.barrier()
     standing.epoch += 1

@@ -18,7 +18,7 @@ from posecast.config import Anchored
 from posecast.data.clips import Pictures, PoseWindows
 from posecast.model.attention import AnchorAttention
 from posecast.model.copying import MOST_CELLS, Copied, changed
-from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats
+from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats, unbounded_log_variance
 from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, RecurrentPrior, StationaryPrior
 
 
@@ -105,8 +105,21 @@ class AnchoredNetworks(nn.Module):
         difference to the last one: that would make it the steps of the light, which nothing remembers.
         """
         if self.stationary:
-            return corrected(prior, self.posterior_head(torch.cat((current[-1], condition[-1]), 1)))
+            return corrected(prior, self.read(current, condition))
         return self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
+
+    def read(self, current: Features, condition: Features) -> Gaussian:
+        """What a frame alone tells of a z that lasts."""
+        return self.posterior_head(torch.cat((current[-1], condition[-1]), 1))
+
+    def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"], variance: Float[Tensor, " Z"]) -> None:
+        """Put basis (z - centre) in the place of a z of the whole picture; what is read is painted as before.
+
+        `variance` is a reading's on average; what it becomes is exact there.
+        """
+        self.posterior_head.rebase(basis, centre, variance)
+        for modulation in self.decoder.modulate:
+            modulation.rebase(basis, centre)  # pyright: ignore
 
     def remember(self, memory: Memory, z: Float[Tensor, "N Z h w"]) -> Memory:
         """The memory with this instant's z in it."""
@@ -181,6 +194,21 @@ class GaussianHead(nn.Module):
         mean, raw = (read.mean((2, 3), keepdim=True) if self.whole else read).chunk(2, 1)
         return Gaussian(mean, bounded_log_variance(raw))
 
+    @torch.no_grad()
+    def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"], variance: Float[Tensor, " Z"]) -> None:
+        """As `AnchoredNetworks.rebase` says."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        means, raws = last.weight.double().flatten(1).chunk(2)
+        mean_bias, raw_bias = last.bias.double().chunk(2)
+        # log sum_j basis_ij^2 variance_j, and its slopes: what is not exact is second order in a reading's certainty.
+        parts = basis.square() * variance
+        slopes = parts / parts.sum(1, keepdim=True)
+        wanted, usual = (unbounded_log_variance(one.log()) for one in (parts.sum(1), variance))
+        last.weight.copy_(torch.cat((basis @ means, slopes @ raws)).view_as(last.weight))
+        last.bias.copy_(torch.cat((basis @ (mean_bias - centre), wanted + slopes @ (raw_bias - usual))))
+
 
 class Condition(nn.Module):
     """Pose and anchor of one scale as one: what each cell's pose is and what the anchor shows there, linearly.
@@ -252,6 +280,15 @@ class Modulation(nn.Module):
         self.shift = nn.Conv2d(latent_channels, width, 1)
         nn.init.zeros_(self.scale.weight)
         nn.init.zeros_(self.scale.bias)  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"]) -> None:
+        """As `AnchoredNetworks.rebase` says: z is centre + basis^-1 z'."""
+        for layer in (self.scale, self.shift):
+            assert layer.bias is not None
+            weight = layer.weight.double().flatten(1)
+            layer.bias.add_((weight @ centre).to(layer.bias))
+            layer.weight.copy_((weight @ torch.linalg.inv(basis)).view_as(layer.weight))
 
     def forward(self, x: Tensor, z: Float[Tensor, "N Z 1 1"]) -> Tensor:
         return x * (1.0 + self.scale(z)).to(x.dtype) + self.shift(z).to(x.dtype)

@@ -30,6 +30,11 @@ def bounded_log_variance(raw: Tensor, limit: float = 8.0) -> Tensor:
     return limit * torch.tanh(raw / limit)
 
 
+def unbounded_log_variance(log_variance: Tensor, limit: float = 8.0) -> Tensor:
+    """The inverse of `bounded_log_variance`; what lies beyond its limits is taken for what lies just within."""
+    return limit * torch.atanh((log_variance / limit).clamp(-0.99, 0.99))
+
+
 def standard_normal_like(q: Gaussian) -> Gaussian:
     """The fixed prior N(0, I) in the shape of `q`."""
     return Gaussian(torch.zeros_like(q.mean), torch.zeros_like(q.log_variance))

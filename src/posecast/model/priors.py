@@ -110,6 +110,13 @@ class StationaryPrior(nn.Module):
         log_memory = self.first_log_memory + MEMORY_PACE * self.log_memory_moved.float()
         return 1.0 / (1.0 / MOST_MEMORY + torch.exp(-log_memory))
 
+    @torch.no_grad()
+    def remember_for(self, memories: Float[Tensor, " pairs"]) -> None:
+        """Set each pair's memory in frames, shorter than the longest possible; nothing swings."""
+        log_memory = -torch.log(1.0 / memories - 1.0 / MOST_MEMORY)
+        self.log_memory_moved.copy_((log_memory - self.first_log_memory) / MEMORY_PACE)
+        self.angle.zero_()
+
     def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         z, known = memory[:, :-1], memory[:, -1:]
         forgetting = (1.0 / self.memories()).repeat_interleave(2)[:, None, None]
