@@ -91,13 +91,10 @@ def settle_latent(predictor: Predictor, recordings: Sequence[Recording]) -> None
     basis = slow_directions([mean - centre for mean in means])
     memories = [every * frames_remembered([(mean - centre) @ direction for mean in means]) for direction in basis]
     slowest = np.argsort(memories)[::-1]
-    device = prior.angle.device
-    new_basis, new_centre, certainty = (
-        torch.from_numpy(part).to(device) for part in (basis[slowest].copy(), centre, variances.mean(0))
-    )
-    networks.rebase(new_basis, new_centre, certainty)
+    measured = (basis[slowest].copy(), centre, variances.mean(0))
+    networks.rebase(*(torch.from_numpy(part) for part in measured))
     by_pair = np.log(np.array(memories)[slowest]).reshape(-1, 2).mean(1)
-    prior.remember_for(torch.from_numpy(np.exp(by_pair)).to(device))
+    prior.remember_for(torch.from_numpy(np.exp(by_pair)))
 
 
 def read(

@@ -115,7 +115,7 @@ class AnchoredNetworks(nn.Module):
     def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"], variance: Float[Tensor, " Z"]) -> None:
         """Put basis (z - centre) in the place of a z of the whole picture; what is read is painted as before.
 
-        `variance` is a reading's on average; what it becomes is exact there.
+        `variance` is a reading's on average; what it becomes is exact there. All in float64, on the CPU.
         """
         self.posterior_head.rebase(basis, centre, variance)
         for modulation in self.decoder.modulate:
@@ -200,8 +200,8 @@ class GaussianHead(nn.Module):
         last = self.layers[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        means, raws = last.weight.double().flatten(1).chunk(2)
-        mean_bias, raw_bias = last.bias.double().chunk(2)
+        means, raws = last.weight.cpu().double().flatten(1).chunk(2)
+        mean_bias, raw_bias = last.bias.cpu().double().chunk(2)
         # log sum_j basis_ij^2 variance_j, and its slopes: what is not exact is second order in a reading's certainty.
         parts = basis.square() * variance
         slopes = parts / parts.sum(1, keepdim=True)
@@ -286,7 +286,7 @@ class Modulation(nn.Module):
         """As `AnchoredNetworks.rebase` says: z is centre + basis^-1 z'."""
         for layer in (self.scale, self.shift):
             assert layer.bias is not None
-            weight = layer.weight.double().flatten(1)
+            weight = layer.weight.cpu().double().flatten(1)
             layer.bias.add_((weight @ centre).to(layer.bias))
             layer.weight.copy_((weight @ torch.linalg.inv(basis)).view_as(layer.weight))
 
