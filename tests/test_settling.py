@@ -16,7 +16,15 @@ from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
 from posecast.settings import build_config
-from posecast.settling import frames_remembered, read, settle_latent, settle_statistics, settled, slow_directions
+from posecast.settling import (
+    frames_remembered,
+    pairs_of,
+    read,
+    settle_latent,
+    settle_statistics,
+    settled,
+    slow_directions,
+)
 from posecast.validation import validated
 
 from .conftest import TINY, TINY_LAB4, moving_square
@@ -95,6 +103,12 @@ def test_what_is_never_forgotten_and_what_never_was() -> None:
     assert frames_remembered([np.linspace(-1, 1, 40), np.linspace(-1, 1, 40)]) > 5
     assert frames_remembered([np.zeros(40)]) == 1.0
     assert frames_remembered([np.ones(40)]) == 1000.0
+
+
+def test_what_z_is_made_of_leads() -> None:
+    leaders, followers = pairs_of(np.array([5.0, 90.0, 100.0, 40.0]), np.array([3.0, 0.1, 0.2, 2.0]))
+    assert leaders.tolist() == [3, 0]
+    assert followers.tolist() == [2, 1]
 
 
 def stationary() -> tuple[Predictor, AnchoredNetworks]:

@@ -89,12 +89,23 @@ def settle_latent(predictor: Predictor, recordings: Sequence[Recording]) -> None
         return  # whoever validates it says so
     centre = np.concatenate(means).mean(0)
     basis = slow_directions([mean - centre for mean in means])
-    memories = [every * frames_remembered([(mean - centre) @ direction for mean in means]) for direction in basis]
-    slowest = np.argsort(memories)[::-1]
-    measured = (basis[slowest].copy(), centre, variances.mean(0))
-    networks.rebase(*(torch.from_numpy(part) for part in measured))
-    by_pair = np.log(np.array(memories)[slowest]).reshape(-1, 2).mean(1)
-    prior.remember_for(torch.from_numpy(np.exp(by_pair)))
+    memories = np.array(
+        [every * frames_remembered([(mean - centre) @ direction for mean in means]) for direction in basis]
+    )
+    leaders, followers = pairs_of(memories, np.linalg.norm(np.linalg.inv(basis), axis=0))
+    order = np.stack((leaders, followers), 1).ravel()
+    networks.rebase(*(torch.from_numpy(part) for part in (basis[order], centre, variances.mean(0))))
+    prior.remember_for(torch.from_numpy(memories[leaders]))
+
+
+def pairs_of(memories: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two channels share a memory: who leads each pair, slowest first, and who follows, `[Z / 2]` each.
+
+    Those that make up most of z lead; the others hardly matter, and go where they are least out of place.
+    """
+    by_share = np.argsort(-shares)
+    leaders, followers = np.split(by_share, 2)
+    return leaders[np.argsort(-memories[leaders])], followers[np.argsort(-memories[followers])]
 
 
 def read(
