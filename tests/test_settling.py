@@ -1,12 +1,14 @@
 """What is measured over the footage fits the weights: statistics, and a z that is what the prior draws."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 
+from posecast.checkpoint import load_run, load_state
 from posecast.config import Config
 from posecast.data.clips import ClipCutter, pose_windows
 from posecast.data.recordings import Footage
@@ -25,6 +27,7 @@ from posecast.settling import (
     settled,
     slow_directions,
 )
+from posecast.training import train
 from posecast.validation import validated
 
 from .conftest import TINY, TINY_LAB4, moving_square
@@ -158,6 +161,22 @@ def test_z_is_what_the_prior_draws_and_paints_what_it_painted() -> None:
         return by.paint(current, condition, reading.mean)
 
     torch.testing.assert_close(painted(found.networks, found), painted(networks, predictor), atol=2e-4, rtol=1e-3)
+
+
+def test_what_a_training_keeps_has_measured_its_footage(tmp_path: Path) -> None:
+    recordings = [moving_square(40, seed=1)]
+    config = build_config("stationary", flags={**TINY, "latent_channels": 4, "steps": 6})
+    train(config, Footage(recordings, recordings), tmp_path / "run")
+    kept = load_run(tmp_path / "run")
+    assert isinstance(kept.networks, AnchoredNetworks)
+    with torch.no_grad():
+        means, _ = read(kept, kept.networks, recordings[0], 1)
+    assert means.mean(0) == pytest.approx(np.zeros(4), abs=0.02)
+    state = load_state(tmp_path / "run")
+    assert state is not None
+    training = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
+    name = "networks.posterior_head.layers.3.weight"
+    assert not torch.equal(training[name], kept.state_dict()[name])  # which goes on from its own
 
 
 @torch.no_grad()
