@@ -108,6 +108,19 @@ def test_the_average_starts_from_what_was_learned_and_not_from_chance(fabric: Fa
         assert all(torch.equal(one, other) for one, other in pairs) == (decay == 0.0)
 
 
+def test_a_state_of_another_device_is_gone_on_with_as_this_one_needs_it(fabric: Fabric, tiny: Config) -> None:
+    learner, cutter = Learner(fabric, tiny), cutter_for(tiny)
+    updates(learner, cutter, 2)
+    state = learner.state()
+    for optimizer in state["optimizers"]:
+        for group in optimizer["param_groups"]:
+            group |= {"capturable": True, "lr": torch.tensor(0.1)} if "capturable" in group else {}
+    learner.load_state(state)
+    assert not any(group.get("capturable") for optimizer in learner.optimizers for group in optimizer.param_groups)
+    updates(learner, cutter, 1)
+    assert all(isinstance(group["lr"], float) for optimizer in learner.optimizers for group in optimizer.param_groups)
+
+
 def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clip_norm=1e-3))
     learner, cutter = Learner(fabric, config), cutter_for(config)

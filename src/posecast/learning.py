@@ -268,6 +268,9 @@ class Learner:
         saved_optimizers = state["optimizers"] if "optimizers" in state else [state["optimizer"]]
         for optimizer, saved in zip(self.optimizers, saved_optimizers, strict=True):
             optimizer.load_state_dict(saved)
+            for group in optimizer.param_groups:
+                if "capturable" in group:  # as the device here needs it, not the one that saved
+                    group["capturable"] = self.fabric.device.type == "cuda"
         self._build_replays()
 
 

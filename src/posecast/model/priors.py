@@ -112,8 +112,10 @@ class StationaryPrior(nn.Module):
 
     @torch.no_grad()
     def remember_for(self, memories: Float[Tensor, " pairs"]) -> None:
-        """Set each pair's memory in frames, shorter than the longest possible; nothing swings."""
-        log_memory = -torch.log(1.0 / memories - 1.0 / MOST_MEMORY).to(self.first_log_memory)
+        """Set each pair's memory in frames, to half of what no pair can exceed at the most; nothing swings."""
+        log_memory = -torch.log(1.0 / memories.clamp(1.0, MOST_MEMORY / 2) - 1.0 / MOST_MEMORY).to(
+            self.first_log_memory
+        )
         self.log_memory_moved.copy_((log_memory - self.first_log_memory) / MEMORY_PACE)
         self.angle.zero_()
 
