@@ -137,7 +137,9 @@ def some(clips: RawClips, rows: np.ndarray) -> RawClips:
 def put(clips: RawClips, rows: np.ndarray, changed: RawClips) -> RawClips:
     """The clips with some of them replaced."""
     frames, poses = clips.frames.clone(), clips.poses.copy()
-    frames[torch.from_numpy(rows)], poses[rows] = changed.frames, changed.poses
+    poses[rows] = changed.poses
+    for row, one in zip(rows, changed.frames, strict=True):  # several times as fast as by one index
+        frames[row] = one
     return clips._replace(frames=frames, poses=poses)
 
 
@@ -191,12 +193,12 @@ def place(
     Where a frame differs from its room it is moved as it is; where it hardly differs (shadows, light), only the
     difference is moved. A mirrored person's left limbs are their right ones.
     """
-    frames, poses, recording = clips
+    frames, poses, recording = clips.frames.contiguous(), clips.poses, clips.recording  # in the rooms' memory order
     there, here = rooms[torch.from_numpy(recording)], rooms[torch.from_numpy(target)]
     mirrored = np.flatnonzero([placement.mirror for placement in placements])
     poses = poses.copy()
     poses[mirrored] = exchange_sides(poses[mirrored])
-    ink = torch.from_numpy(255 - poses).permute(0, 1, 4, 2, 3).float().flatten(1, 2)
+    ink = torch.from_numpy(255 - poses).movedim(-1, 2).contiguous().float().flatten(1, 2)
     difference = (frames - there[:, None]).abs().amax(2)
     person = ((difference - SAME) / (OTHER - SAME)).clamp(0, 1)
     # One warp for all: frames, the person's outline in each, their room, how far the picture reaches, pose maps.
@@ -207,7 +209,7 @@ def place(
     here = here[:, None]
     behind = here * reach - there  # what the room shows here less what the person's own room showed behind them
     placed = frames + (1 - person) * behind + (1 - reach) * here
-    poses = 255 - ink.permute(0, 1, 3, 4, 2).round().to(torch.uint8).numpy()
+    poses = (255 - ink.round().to(torch.uint8)).movedim(2, -1).numpy()
     return RawClips(placed.clamp(0, 1), poses, target)
 
 

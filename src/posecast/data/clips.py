@@ -74,10 +74,12 @@ def pose_windows(
 
     Beyond an end of the recording the end's own pose map is repeated.
     """
-    offsets = np.arange(-pose_window, pose_window + 1)
-    indices = np.clip(instants[:, None] + offsets, 0, len(poses) - 1)
-    windows = torch.from_numpy(poses[indices]).to(torch.float32).div_(255.0)  # [N, 2 pose_window + 1, H, W, 3]
-    return windows.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return _stacked([poses[np.clip(instants + k, 0, len(poses) - 1)] for k in range(-pose_window, pose_window + 1)])
+
+
+def _stacked(maps: Sequence[UInt8[np.ndarray, "*N H W 3"]]) -> Float[Tensor, "*N P H W"]:
+    """Pose maps as channels of one window, float in [0, 1], in `channels_last` memory order."""
+    return torch.cat([torch.from_numpy(one) for one in maps], -1).to(torch.float32).div_(255.0).movedim(-1, -3)
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,8 @@ class ClipCutter:
         anchors = RawClips(as_clips(anchor_frames), anchor_poses, plan.recording)
         if self.augmentation is not None:
             clips, anchors = augment(self.augmentation, clips, anchors, self._others, plan.key)
-        instants = np.arange(self.pose_window, self.pose_window + self.clip_length)
-        windows = torch.stack([pose_windows(one, instants, self.pose_window) for one in clips.poses])
+        offsets = range(2 * self.pose_window + 1)
+        windows = _stacked([clips.poses[:, k : k + self.clip_length] for k in offsets])
         return Clip(clips.frames, windows, anchors.frames[:, 0], as_clips(anchors.poses)[:, 0])
 
     def _raw_clips(self, recordings: np.ndarray, starts: np.ndarray) -> RawClips:

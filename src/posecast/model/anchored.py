@@ -89,9 +89,8 @@ class AnchoredNetworks(nn.Module):
         empty = torch.zeros(len(first[-1]), *self.memory_shape, device=first[-1].device)
         if not self.stationary:
             return empty, empty.new_zeros(len(empty))
-        nothing = tuple(torch.zeros_like(scale) for scale in first)
-        p, _ = self.prior(nothing, condition, empty)
-        q = self.posterior(first, nothing, condition, p)
+        p, _ = self.prior((), condition, empty)
+        q = self.posterior(first, (), condition, p)
         return self.remember(empty, q.mean if noise is None else q.sample(noise)), kl_nats(q, p)
 
     def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:

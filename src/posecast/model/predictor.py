@@ -218,8 +218,9 @@ def seeded(*key: int) -> torch.Generator:
 
 def time_major(x: Tensor) -> Tensor:
     """`[B, T, ...]` to `[T B, ...]`: an instant is then a slice of the first axis, which keeps `channels_last`."""
-    flat = x.transpose(0, 1).flatten(0, 1)
-    return flat.contiguous(memory_format=torch.channels_last) if flat.ndim == 4 else flat.contiguous()
+    if x.ndim == 5:  # channels last while it is copied, so it is copied once
+        return x.transpose(0, 1).movedim(2, -1).flatten(0, 1).contiguous().movedim(-1, 1)
+    return x.transpose(0, 1).flatten(0, 1).contiguous()
 
 
 def batch_major(x: Tensor, num_clips: int) -> Tensor:
