@@ -31,12 +31,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from posecast.batches import Batch
 from posecast.config import RECIPES, Budget, Config, Lab4, parse_size
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.dancer import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
-from posecast.learning import Batch, Learner
+from posecast.learning import Learner
 from posecast.machine import machine_facts, mapped_ahead, resolve_device, resolve_precision, threads_ahead
 from posecast.media import open_writer, write_png
 from posecast.model.lab4 import Lab4Networks
@@ -167,7 +168,7 @@ class OurWay:
         return self.plans[step % len(self.plans)]
 
     def prepare(self, step: int) -> Batch:
-        return self.learners[False].prepare(self.cutter, self.plan(step), step=step, epoch=0)
+        return self.learners[False].batches.prepare(self.cutter, self.plan(step), step=step, epoch=0)
 
     def update(self, step: int, *, forced: bool) -> int:
         """One update as `train` makes it: on a GPU its clips were cut meanwhile."""

@@ -18,7 +18,7 @@ data/video data/estimators data/keypoint_files data/scenes data/following data/t
 data/fitting data/sighting data/trouble data/picturing extraction driving
 model/elbo model/priors model/attention model/copying model/lab4 model/anchored model/predictor
 checkpoint inspecting lab4_checkpoints rollout metrics observing futures factors evaluation
-optimizers learning pace standing settling validation resuming launching training
+optimizers batches learning pace standing settling validation resuming launching training
 plots page runs latent_section report scoring sound generation submission grading
 grids plans experiments comparing findings drawings comparison
 progress tables demo flags lab4_options lab4_template

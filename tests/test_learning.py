@@ -10,10 +10,9 @@ import torch
 from lightning_fabric import Fabric
 
 from posecast.config import Config
-from posecast.data.clips import ClipCutter, ClipPlan
-from posecast.errors import InputError
+from posecast.data.clips import ClipCutter
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.learning import Learner, Update, check_divisible, kept_of_average
+from posecast.learning import Learner, Update, kept_of_average
 from posecast.model.predictor import free_running
 from posecast.settings import build_config
 
@@ -35,7 +34,9 @@ def updates(learner: Learner, cutter: ClipCutter, count: int, num_steps: int | N
     while len(done) < count:
         for plan in cutter.epoch(4 * 4, 4, learner.config.seed, epoch):
             done.append(
-                learner.update(learner.prepare(cutter, plan, step=len(done), epoch=epoch), num_steps=num_steps or count)
+                learner.update(
+                    learner.batches.prepare(cutter, plan, step=len(done), epoch=epoch), num_steps=num_steps or count
+                )
             )
         epoch += 1
     return done
@@ -66,13 +67,13 @@ def test_a_state_holds_all_that_an_update_changes(fabric: Fabric, tiny: Config, 
     plans = list(cutter.epoch(24, 4, 0, 0))
     learner = Learner(fabric, tiny)
     for step in range(3):
-        learner.update(learner.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
+        learner.update(learner.batches.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
     torch.save(learner.state(), tmp_path / "state.pt")
     resumed = Learner(fabric, dataclasses.replace(tiny, seed=tiny.seed))
     resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (learner, resumed):
         for step in range(3, 6):
-            one.update(one.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
+            one.update(one.batches.prepare(cutter, plans[step], step=step, epoch=0), num_steps=6)
     pairs = zip(learner.smoothed.state_dict().values(), resumed.smoothed.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -82,15 +83,15 @@ def test_a_gradient_that_is_not_finite_changes_nothing(fabric: Fabric, tiny: Con
     cutter = cutter_for(tiny)
     learner = Learner(fabric, tiny)
     (plan, *_) = cutter.epoch(4, 4, 0, 0)
-    learner.update(learner.prepare(cutter, plan, step=0, epoch=0), num_steps=4)
+    learner.update(learner.batches.prepare(cutter, plan, step=0, epoch=0), num_steps=4)
     before = {name: value.clone() for name, value in learner.averaged.state_dict().items()}
     weight = next(learner.predictor.parameters())
     hook = weight.register_hook(lambda gradient: gradient * harm)
-    update = learner.update(learner.prepare(cutter, plan, step=1, epoch=0), num_steps=4)
+    update = learner.update(learner.batches.prepare(cutter, plan, step=1, epoch=0), num_steps=4)
     hook.remove()
     assert update.skipped
     assert all(torch.equal(value, before[name]) for name, value in learner.averaged.state_dict().items())
-    assert not learner.update(learner.prepare(cutter, plan, step=2, epoch=0), num_steps=4).skipped
+    assert not learner.update(learner.batches.prepare(cutter, plan, step=2, epoch=0), num_steps=4).skipped
 
 
 def test_the_average_starts_from_what_was_learned_and_not_from_chance(fabric: Fabric, tiny: Config) -> None:
@@ -129,28 +130,6 @@ def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
     assert norm <= 1.001e-3
 
 
-@pytest.mark.parametrize(("coin", "distinct"), [("epoch", 1), ("batch", 1), ("frame", 2)])
-def test_coins(fabric: Fabric, tiny: Config, coin: str, distinct: int) -> None:
-    training = dataclasses.replace(tiny.training, teacher_forcing=0.5, teacher_forcing_coin=coin)  # pyright: ignore
-    learner = Learner(fabric, dataclasses.replace(tiny, training=training))
-    tosses = [learner.coins((16, 3), step, epoch=step // 10) for step in range(400)]
-    assert max(len(toss.unique()) for toss in tosses) == distinct
-    rate = torch.stack([toss.float().mean() for toss in tosses]).mean()
-    assert 0.25 <= rate <= 0.75
-    if coin == "epoch":  # one toss decides all the batches of an epoch
-        assert all(torch.equal(tosses[k], tosses[10 * (k // 10)]) for k in range(400))
-
-
-def test_clips_are_withheld_and_imagined_as_often_as_asked(fabric: Fabric, tiny: Config) -> None:
-    training = dataclasses.replace(tiny.training, withheld=0.25, imagined=0.75)
-    learner = Learner(fabric, dataclasses.replace(tiny, training=training))
-    draws = [learner.draw(16, 4, step, 0) for step in range(100)]
-    assert torch.stack([one.given for one in draws]).float().mean() == pytest.approx(0.75, abs=0.05)
-    assert torch.stack([one.imagined for one in draws]).float().mean() == pytest.approx(0.75, abs=0.05)
-    assert torch.equal(draws[3].noise, learner.draw(16, 4, 3, 9).noise)
-    assert draws[0].noise.shape == (16, 3, *learner.predictor.latent_shape)
-
-
 def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Config) -> None:
     """Half of the clips imagined: the loss has half of the rate, the report all of what an observed clip costs."""
     learner, cutter = Learner(fabric, tiny), cutter_for(tiny)
@@ -162,20 +141,3 @@ def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Confi
     diluted = learner.bound(observation, learner.kl_weight(0))
     assert torch.equal(terms.loss, diluted.loss)
     assert diluted.rate_nats.item() == pytest.approx(terms.rate_nats.item() / 2, rel=1e-5)
-
-
-def test_batches_are_shared_out_evenly(tiny: Config) -> None:
-    check_divisible(tiny, 2)
-    with pytest.raises(InputError, match="multiple of --devices"):
-        check_divisible(tiny, 3)
-
-
-def test_shares_make_up_the_batch(fabric: Fabric, tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = Learner(fabric, tiny)
-    plan = ClipPlan(*np.arange(16).reshape(4, 4))
-    shares = []
-    for rank in range(2):
-        stand_in = type("TwoProcesses", (), {"global_rank": rank, "world_size": 2})()
-        monkeypatch.setattr(learner, "fabric", stand_in)
-        shares.append(learner.own_share(plan).start.tolist())
-    assert shares == [[4, 5], [6, 7]]

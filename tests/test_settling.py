@@ -37,7 +37,7 @@ def trained(config: Config, recordings: list, num_updates: int = 4) -> Learner:
     learner = Learner(Fabric(accelerator="cpu", devices=1), config)
     cutter = ClipCutter(recordings, config.training.clip_length, config.networks.pose_window)
     for step, plan in enumerate(cutter.epoch(2 * num_updates, 2, seed=0, epoch=0)):
-        learner.update(learner.prepare(cutter, plan, step=step, epoch=0), num_steps=100)
+        learner.update(learner.batches.prepare(cutter, plan, step=step, epoch=0), num_steps=100)
     return learner
 
 

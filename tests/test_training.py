@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import posecast.training
+from posecast.batches import Batch
 from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
 from posecast.config import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
@@ -23,7 +24,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.inspecting import inspect_run
-from posecast.learning import Batch, Learner
+from posecast.learning import Learner
 from posecast.report import write_report
 from posecast.standing import Standing, Status, account
 from posecast.training import build_cutter, train
@@ -199,7 +200,7 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
                 break
             learner.set_learning_rate(learning_rate_at(config.training, step, num_steps))
             learner.model.zero_grad()
-            clip, draws = cutter.cut(plan), learner.draw(4, cutter.clip_length, step, epoch)
+            clip, draws = cutter.cut(plan), learner.batches.draw(4, cutter.clip_length, step, epoch)
             for half in (slice(0, 2), slice(2, 4)):
                 parts = (type(several)(*(x[half] for x in several)) for several in (clip, draws))
                 _, terms = learner.observe(*parts, kl_weight=learner.kl_weight(epoch))

@@ -1,7 +1,6 @@
 """One update: observe, backward, step, average; and everything that an update changes.
 
-In: a batch of clips with its draws. Out: the named terms of the bound, or that the update was skipped.
-Every random draw is keyed by seed and step, so going on from a saved state needs no generator's memory.
+In: batches from `batches.py`. Out: the named terms of the bound, or that the update was skipped.
 Knows no run folder. Next: `training.py`, which repeats this.
 """
 
@@ -12,24 +11,21 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from posecast.batches import Batch, Batches
 from posecast.config import Config, Training, parse_size
-from posecast.data.clips import Clip, ClipCutter, ClipPlan
-from posecast.errors import InputError
+from posecast.data.clips import Clip
 from posecast.model.elbo import BoundTerms, bound_terms
-from posecast.model.predictor import Draws, Observation, Predictor, seeded
+from posecast.model.predictor import Draws, Observation, Predictor
 from posecast.optimizers import build_optimizers
 from posecast.replaying import Replayed
-from posecast.schedules import kl_weight, learning_rate, teacher_forcing_rate
-
-# What a draw is for: the first part of its key, so that no two purposes share noise.
-NOISE, COIN, VALIDATION, GIVEN, IMAGINED, FIRST_NOISE = range(1_000_001, 1_000_007)
+from posecast.schedules import kl_weight, learning_rate
 
 
 @dataclass(frozen=True)
@@ -43,15 +39,6 @@ class Update:
     learning_rate: float
     num_predictions: int
     skipped: bool
-
-
-class Batch(NamedTuple):
-    """What one update learns from: a process's share of it."""
-
-    clip: Clip
-    draws: Draws
-    step: int
-    epoch: int
 
 
 class Learner:
@@ -71,6 +58,9 @@ class Learner:
         self._averages: list[list[Any]] = [list(module.parameters()) for module in (self.smoothed, self.predictor)]
         self._buffers = list(zip(self.smoothed.buffers(), self.predictor.buffers(), strict=True))
         self._rate = torch.zeros((), device=fabric.device)
+        rank, processes = fabric.global_rank, fabric.world_size
+        on_gpu = fabric.device.type == "cuda"
+        self.batches = Batches(config, self.predictor.latent_shape, rank, processes, pinned=on_gpu)
         self._build_replays()
 
     def _build_replays(self) -> None:
@@ -90,15 +80,6 @@ class Learner:
         module = self.averaged.module
         assert isinstance(module, Predictor)
         return module
-
-    def prepare(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int) -> Batch:
-        """This process's share of a plan's clips, and what chance decides about them. May be called in any thread."""
-        draws = self.own_share(self.draw(len(plan.start), cutter.clip_length, step, epoch))
-        clip = cutter.cut(self.own_share(plan))
-        if self.fabric.device.type == "cuda":  # memory that a GPU reads by itself
-            clip = Clip(*(part.pin_memory() for part in clip))
-            draws = Draws(*(part.contiguous().pin_memory() for part in draws))
-        return Batch(clip, draws, step, epoch)
 
     def update(self, batch: Batch, *, num_steps: int) -> Update:
         """One update of so many."""
@@ -213,45 +194,6 @@ class Learner:
             ramp=bound.kl_ramp,
         )
 
-    def teacher_forcing_rate(self, epoch: int) -> float:
-        training = self.config.training
-        return teacher_forcing_rate(
-            epoch,
-            start=training.teacher_forcing,
-            step=training.teacher_forcing_step,
-            decay_from=training.teacher_forcing_decay_from,
-        )
-
-    def draw(self, num_clips: int, clip_length: int, step: int, epoch: int) -> Draws:
-        """All that chance decides in an update, for the whole batch."""
-        training, seed = self.config.training, self.config.seed
-        shape = (num_clips, clip_length - 1)
-        return Draws(
-            noise=torch.randn(*shape, *self.predictor.latent_shape, generator=seeded(NOISE, seed, step)),
-            first_noise=torch.randn(num_clips, *self.predictor.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
-            forced=self.coins(shape, step, epoch),
-            given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
-            imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,
-        )
-
-    def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:
-        """Where the true previous frame is forced: bool `[B, T-1]`, one toss per epoch, batch or frame."""
-        rate = self.teacher_forcing_rate(epoch)
-        coin = self.config.training.teacher_forcing_coin
-        if coin == "frame":
-            return torch.rand(shape, generator=seeded(COIN, self.config.seed, 1, step)) < rate
-        turn = (0, epoch) if coin == "epoch" else (1, step)
-        toss = torch.rand((), generator=seeded(COIN, self.config.seed, *turn))
-        return (toss < rate).expand(shape)
-
-    def own_share(self, batch: Any) -> Any:
-        """The rows of a global batch that this process works on."""
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        if isinstance(batch, ClipPlan | Draws):
-            return type(batch)(*(self.own_share(part) for part in batch))
-        share = len(batch) // processes
-        return batch[rank * share : (rank + 1) * share]
-
     def state(self) -> dict[str, Any]:
         """Everything an update changes."""
         return {
@@ -293,12 +235,3 @@ def kept_of_average(decay: float, num_averaged: int) -> float:
     Without the growth a short run would be averaged with its own random start.
     """
     return min(decay, (1.0 + num_averaged) / (10.0 + num_averaged)) if num_averaged else 0.0
-
-
-def check_divisible(config: Config, num_processes: int) -> None:
-    """Raise InputError unless a batch can be shared out evenly."""
-    if config.training.batch_size % num_processes:
-        raise InputError(
-            f"The batch size is {config.training.batch_size} but there are {num_processes} processes; "
-            "choose a batch size that is a multiple of --devices."
-        )

@@ -10,11 +10,12 @@ import time
 import numpy as np
 import torch
 
+from posecast.batches import Batch
 from posecast.config import Config, Training
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
-from posecast.learning import Batch, Learner
+from posecast.learning import Learner
 from posecast.model.predictor import free_running
 from posecast.replaying import FIRST_CALLS
 
@@ -85,7 +86,7 @@ def measure_speed(learner: Learner, cutter: ClipCutter, footage: Footage) -> tup
 
     def seconds_of_one(length: int, size: int) -> float:
         index = next(i for i, one in enumerate(cutter.recordings) if len(one) >= length)
-        plan = learner.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size, [0] * size])))
+        plan = learner.batches.own_share(ClipPlan(*np.array([[index] * size, [0] * size, [0] * size, [0] * size])))
         draws = free_running(torch.zeros(len(plan.start), length - 1, *learner.predictor.latent_shape))
         start = time.monotonic()
         batch = Batch(cutter.of_length(length).cut(plan), draws, step=0, epoch=0)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from posecast.batches import teacher_forcing_rate_at
 from posecast.errors import TrainingFailed
 from posecast.learning import Learner, Update
 
@@ -90,7 +91,7 @@ def training_entry(learner: Learner, standing: Standing) -> dict[str, Any]:
         "step": standing.step,
         **means,
         "kl_weight": learner.kl_weight(standing.epoch),
-        "teacher_forcing_rate": learner.teacher_forcing_rate(standing.epoch),
+        "teacher_forcing_rate": teacher_forcing_rate_at(learner.config.training, standing.epoch),
         "learning_rate": sums.get("learning_rate"),
         "skipped_updates": int(sums["skipped"]),
         "frames_per_second": processes * sums["predictions"] / max(sums["seconds"], 1e-9),

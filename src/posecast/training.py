@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from posecast.batches import Batch, check_divisible
 from posecast.checkpoint import (
     LOCKS,
     RUN_FILES,
@@ -44,7 +45,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
 from posecast.launching import Processes, launch
-from posecast.learning import Batch, Learner, check_divisible
+from posecast.learning import Learner
 from posecast.machine import (
     Precision,
     StopRequested,
@@ -243,7 +244,7 @@ def _fit(
 def prepared(learner: Learner, cutter: ClipCutter, epoch: int, numbered: tuple[int, ClipPlan]) -> Batch:
     """What the update of a step learns from."""
     step, plan = numbered
-    return learner.prepare(cutter, plan, step=step, epoch=epoch)
+    return learner.batches.prepare(cutter, plan, step=step, epoch=epoch)
 
 
 def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standing: Standing) -> Iterator[ClipPlan]:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from posecast.batches import VALIDATION
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.learning import VALIDATION, Learner
+from posecast.learning import Learner
 from posecast.media import rollout_strip, write_png
 from posecast.model.predictor import Predictor, free_running, seeded
 

@@ -1,0 +1,101 @@
+"""Plans to batches: the clips of an update, cut, and all that chance decides about them.
+
+In: plans and recordings by `data/clips.py`, a step. Out: a process's share of a batch, in the CPU's memory.
+Every random draw is keyed by seed and step, so going on from a saved state needs no generator's memory.
+Knows no weights. Next: `learning.py`, which updates them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from posecast.config import Config, Training
+from posecast.data.clips import Clip, ClipCutter, ClipPlan
+from posecast.errors import InputError
+from posecast.model.predictor import Draws, seeded
+from posecast.schedules import teacher_forcing_rate
+
+# What a draw is for: the first part of its key, so that no two purposes share noise.
+NOISE, COIN, VALIDATION, GIVEN, IMAGINED, FIRST_NOISE = range(1_000_001, 1_000_007)
+
+
+class Batch(NamedTuple):
+    """What one update learns from: a process's share of it."""
+
+    clip: Clip
+    draws: Draws
+    step: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Makes the batches of one process of several."""
+
+    config: Config
+    latent_shape: tuple[int, ...]
+    rank: int = 0
+    processes: int = 1
+    pinned: bool = False
+    """Whether they are put into memory that a GPU reads by itself."""
+
+    def prepare(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int) -> Batch:
+        """This process's share of a plan's clips, and of what chance decides. May be called in any thread."""
+        draws = self.own_share(self.draw(len(plan.start), cutter.clip_length, step, epoch))
+        clip = cutter.cut(self.own_share(plan))
+        if self.pinned:
+            clip = Clip(*(part.pin_memory() for part in clip))
+            draws = Draws(*(part.contiguous().pin_memory() for part in draws))
+        return Batch(clip, draws, step, epoch)
+
+    def draw(self, num_clips: int, clip_length: int, step: int, epoch: int) -> Draws:
+        """All that chance decides in an update, for the whole batch."""
+        training, seed = self.config.training, self.config.seed
+        shape = (num_clips, clip_length - 1)
+        return Draws(
+            noise=torch.randn(*shape, *self.latent_shape, generator=seeded(NOISE, seed, step)),
+            first_noise=torch.randn(num_clips, *self.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
+            forced=self.coins(shape, step, epoch),
+            given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
+            imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,
+        )
+
+    def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:
+        """Where the true previous frame is forced: bool `[B, T-1]`, one toss per epoch, batch or frame."""
+        rate = teacher_forcing_rate_at(self.config.training, epoch)
+        coin = self.config.training.teacher_forcing_coin
+        if coin == "frame":
+            return torch.rand(shape, generator=seeded(COIN, self.config.seed, 1, step)) < rate
+        turn = (0, epoch) if coin == "epoch" else (1, step)
+        toss = torch.rand((), generator=seeded(COIN, self.config.seed, *turn))
+        return (toss < rate).expand(shape)
+
+    def own_share(self, batch: Any) -> Any:
+        """The rows of a whole batch that this process works on."""
+        if isinstance(batch, ClipPlan | Draws):
+            return type(batch)(*(self.own_share(part) for part in batch))
+        share = len(batch) // self.processes
+        return batch[self.rank * share : (self.rank + 1) * share]
+
+
+def teacher_forcing_rate_at(training: Training, epoch: int) -> float:
+    """The schedule's value in an epoch."""
+    return teacher_forcing_rate(
+        epoch,
+        start=training.teacher_forcing,
+        step=training.teacher_forcing_step,
+        decay_from=training.teacher_forcing_decay_from,
+    )
+
+
+def check_divisible(config: Config, num_processes: int) -> None:
+    """Raise InputError unless a batch can be shared out evenly."""
+    if config.training.batch_size % num_processes:
+        raise InputError(
+            f"The batch size is {config.training.batch_size} but there are {num_processes} processes; "
+            "choose a batch size that is a multiple of --devices."
+        )
