@@ -1,6 +1,7 @@
 """Rollouts: what a frame may depend on, and that batching changes nothing."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
 from posecast.machine import resolve_precision
 from posecast.metrics import psnr_db
+from posecast.model.anchored import AnchoredNetworks
 from posecast.model.predictor import Predictor, by_instant
+from posecast.model.priors import Features, StationaryPrior
 from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
 from posecast.settings import build_config
 from posecast.training import train
 
-from .conftest import moving_square
+from .conftest import TINY, moving_square
 
 
 @pytest.fixture
@@ -84,6 +87,41 @@ def test_a_future_does_not_depend_on_the_futures_beside_it(predictor: Predictor)
     for number, frame in enumerate(alone, start=1):
         difference = frame[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255 - together[number, 2]
         assert np.abs(difference).max() <= 1.0
+
+
+def test_every_future_begins_with_a_z_that_the_first_frame_allows(square: Recording) -> None:
+    """z_2 is a step of the prior from a z_1 drawn from the posterior; the mean future's from the posterior's mean."""
+    torch.manual_seed(3)
+    predictor = Predictor(build_config("stationary", flags={**TINY, "latent_channels": 4})).eval().requires_grad_(False)
+    networks = predictor.networks
+    assert isinstance(networks, AnchoredNetworks)
+    assert isinstance(networks.prior_of_z, StationaryPrior)
+    networks.prior_of_z.remember_for(torch.full((2,), 50.0))
+    seen: list[torch.Tensor] = []
+    paint = networks.paint
+
+    def watched(previous: Features, condition: Features, z: torch.Tensor) -> torch.Tensor:
+        seen.append(z.flatten(1))
+        return paint(previous, condition, z)
+
+    networks.paint = watched  # pyright: ignore[reportAttributeAccessIssue]
+    given = Given(square.frames[0], square.poses[:2])
+    next(rollout_together(predictor, [given], generators=future_generators(5, 0, range(2000))))
+    next(rollout_together(predictor, [given]))
+    futures, (mean,) = seen
+    with torch.inference_mode():
+        frame, pose = (as_pictures(one[:1]) for one in (square.frames, square.poses))
+        window = pose_windows(square.poses[:2], np.zeros(1, int), predictor.pose_window)
+        reading = networks.read(
+            networks.encode_frame(frame), networks.encode_condition(window, networks.encode_anchor(frame, pose))
+        )
+    certainty = 1 + torch.exp(-reading.log_variance.flatten())  # of N(0, I) and the reading together
+    kept = math.exp(-1 / 50)
+    expected = kept * reading.mean.flatten() * (1 - 1 / certainty)
+    variance = kept**2 / certainty + 1 - kept**2
+    torch.testing.assert_close(mean, expected, atol=1e-5, rtol=1e-4)
+    assert ((futures.mean(0) - expected).abs() < 5 * (variance / len(futures)).sqrt()).all()
+    assert ((futures.var(0) / variance).log().abs() < 5 * (2 / len(futures)) ** 0.5).all()
 
 
 def test_a_sequence_does_not_depend_on_the_sequences_beside_it(predictor: Predictor) -> None:

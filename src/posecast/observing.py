@@ -127,8 +127,9 @@ def filtered(
         return tuple(scale.expand(particles, -1, -1, -1) for scale in features)
 
     anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
-    memory, _ = predictor.begin(networks.encode_frame(frames[:1]), windows[:1], anchor)
-    memory, frame = repeated((memory, frames[:1]))
+    (frame,), pose = repeated((frames[:1],)), windows[:1].expand(particles, -1, -1, -1)
+    noise = torch.randn(particles, *predictor.latent_shape, generator=generator).to(device)
+    memory, _ = predictor.begin(networks.encode_frame(frame), pose, repeated(anchor), noise)
     log_weights = torch.zeros(particles)
     plain = weighted = 0.0
     for t in range(1, len(recording)):

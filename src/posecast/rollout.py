@@ -78,8 +78,13 @@ def rollout_together(
     own_pose = windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
     with arithmetic:
         anchor = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
-        memory, _ = predictor.begin(networks.encode_frame(first), own_pose, anchor)
-    frame, memory = repeat((first, memory), futures)
+        # The first frame does not tell all of z: every future begins with a z of its own.
+        noise = None
+        if generators and networks.memory_shape[0]:
+            noise = draw(generators, predictor.latent_shape).to(device)
+        seen, own_anchor = (repeat(one, futures) for one in (networks.encode_frame(first), anchor))
+        frame, own_pose = repeat((first, own_pose), futures)
+        memory, _ = predictor.begin(seen, own_pose, own_anchor, noise)
 
     def painted(*given: Tensor) -> tuple[Tensor, Tensor]:
         frame, memory, *condition = given
