@@ -33,11 +33,8 @@ def updates(learner: Learner, cutter: ClipCutter, count: int, num_steps: int | N
     epoch = 0
     while len(done) < count:
         for plan in cutter.epoch(4 * 4, 4, learner.config.seed, epoch):
-            done.append(
-                learner.update(
-                    learner.batches.prepare(cutter, plan, step=len(done), epoch=epoch), num_steps=num_steps or count
-                )
-            )
+            batch = learner.batches.prepare(cutter, plan, step=len(done), epoch=epoch)
+            done.append(learner.update(batch, num_steps=num_steps or count))
         epoch += 1
     return done
 

@@ -164,12 +164,6 @@ class Training:
         least=0.0,
         most=1.0,
     )
-    relit: float = knob(
-        0.0,
-        "Share of the clips in a light of their own, their anchors in yet another: only z can tell it then.",
-        least=0.0,
-        most=1.0,
-    )
     teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
     teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
     teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)
@@ -265,7 +259,6 @@ RECIPES["stationary"] = dataclasses.replace(
     networks=dataclasses.replace(
         RECIPES["anchored"].networks, latent_spans="picture", latent_channels=16, prior="stationary"
     ),
-    training=dataclasses.replace(RECIPES["anchored"].training, relit=1.0),
 )
 
 SECTIONS = ("networks", "bound", "training", "budget")

@@ -184,8 +184,8 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
     training = config.training
     cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    asked = (training.spliced, training.moved, training.drop_limbs, training.blank_poses)
-    if not any((*asked, training.recoloured, training.relit)):
+    asked = (training.spliced, training.moved, training.drop_limbs, training.blank_poses, training.recoloured)
+    if not any(asked):
         return cutter
     augmentation = Augmentation(
         rooms=measure_rooms(footage.train),
@@ -197,7 +197,6 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
         drop_limbs=training.drop_limbs,
         blank_poses=training.blank_poses,
         recoloured=training.recoloured,
-        relit=training.relit,
     )
     return dataclasses.replace(cutter, augmentation=augmentation)
 

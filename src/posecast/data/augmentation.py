@@ -52,8 +52,6 @@ class Augmentation:
     """Probability that some pose maps in a row are blank."""
     recoloured: float
     """Probability that a clip and its anchor are shown in other colours."""
-    relit: float
-    """Probability that a clip is shown in another light, and its anchor in yet another."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,6 @@ def augment(
         drawn = [draw_colours(generators[row]) for row in rows]
         clips = put(clips, rows, recolour(some(clips, rows), drawn))
         anchors = put(anchors, rows, recolour(some(anchors, rows), drawn))
-    rows = np.flatnonzero([generator.random() < augmentation.relit for generator in generators])
-    if len(rows):
-        chosen = [generators[row] for row in rows]
-        clips, anchors = (put(one, rows, relight(some(one, rows), chosen)) for one in (clips, anchors))
     return clips, anchors
 
 
@@ -134,13 +128,6 @@ def recolour(clips: RawClips, colours: Sequence[Colours]) -> RawClips:
     mixtures, gammas = (torch.from_numpy(np.stack(part)).float() for part in zip(*colours, strict=True))
     mixed = torch.einsum("bnc,btchw->btnhw", mixtures, clips.frames).clamp(0, 1)
     return clips._replace(frames=mixed ** gammas[:, None, :, None, None])
-
-
-def relight(clips: RawClips, generators: Sequence[np.random.Generator]) -> RawClips:
-    """Each clip in a light of its own: up to 1.06 times brighter or darker, each colour 1.03 times more."""
-    common, own = (np.stack([one.uniform(-1, 1, size) for one in generators]) for size in (1, 3))
-    gains = torch.from_numpy(np.exp(np.log(1.06) * common + np.log(1.03) * own)).float()
-    return clips._replace(frames=(clips.frames * gains[:, None, :, None, None]).clamp(0, 1))
 
 
 def some(clips: RawClips, rows: np.ndarray) -> RawClips:
