@@ -105,6 +105,8 @@ def bounds(
 ) -> Bounds:
     """Both bounds, with z drawn from the posterior and predictions fed back.
 
+    As in a rollout the first frame is given, and with it z_1: every particle draws its own from what that frame tells.
+
     The weighted one is a filter's (Maddison et al. 2017, "Filtering variational objectives"): the average of the
     weights at each instant estimates p(x_t | x_<t), and where the effective number of particles falls under a half they
     are drawn anew by their weights. The product of the averages is unbiased for p(x), so its log is on average a bound.
