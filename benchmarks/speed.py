@@ -1,8 +1,9 @@
 """How fast the machine trains and rolls out: the course's way, our lab4 recipe and the default, in one run.
 
-In: numbers. Out: one Markdown table on the screen, and OUT with all that was measured. The dancer's clips are drawn
+In: numbers. Out: Markdown tables on the screen, and OUT with all that was measured. The dancer's clips are drawn
 for it. Arms take turns, round after round, so that a machine that slows down slows all; figures are medians.
-Run: `python benchmarks/speed.py --out speed.json`, and `--growth` for how it grows. Next: docs/speed.md.
+Run: `python benchmarks/speed.py --out speed.json`; `--ordinary` for an ordinary machine's code paths (AVX2 and float32)
+and busy neighbours; `--growth` for how it grows. Next: docs/speed.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -38,12 +40,14 @@ from posecast.data.dancer import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
 from posecast.learning import Learner
-from posecast.machine import machine_facts, mapped_ahead, resolve_device, resolve_precision, threads_ahead
+from posecast.machine import machine_facts, mapped_ahead, threads_ahead
 from posecast.media import open_writer, write_png
+from posecast.model.device import resolve_device, resolve_precision
 from posecast.model.lab4 import Lab4Networks
+from posecast.model.threads import operator_threads
 from posecast.replaying import FIRST_CALLS
 from posecast.rollout import Given, predict, predict_together
-from posecast.training import build_cutter, prepared, train
+from posecast.training import build_cutter, chosen_threads, prepared, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
 SIZES: dict[str, dict[str, Any]] = {
@@ -53,6 +57,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "256x512": {"patch": 4, "widths": (32, 64, 96, 128, 128)},
 }
 """Sizes, and the networks for them: larger patches, then more scales."""
+ORDINARY = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+NEIGHBOURS = (0, 1, 4)
+"""Busy processes beside the training."""
 GROWTH = ("batch", "clip", "size", "processes", "frames")
 BATCHES = {"cpu": (1, 2, 4, 8, 16, 64), "cuda": (1, 4, 16, 64, 256, 512)}
 LONGEST_NAME = 90
@@ -62,11 +69,15 @@ MATRIX_SIDE = {"cpu": 2048, "cuda": 16384}
 
 def main() -> None:
     asked = arguments()
+    if asked.ordinary and os.environ.get("ATEN_CPU_CAPABILITY") != "avx2":
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ORDINARY)  # read when torch is imported
     if asked.memory:
         print(json.dumps(peak_memory(asked.memory, asked)))
         return
     found = measure(asked)
     found["start"] = start_up(asked)
+    if asked.ordinary or asked.neighbours:
+        found["neighbours"] = beside_neighbours(asked)
     if asked.out:
         write_json(asked.out, found)  # what follows takes long
     if asked.growth is not None:
@@ -88,6 +99,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", default="32x64", help="of the pictures (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=630, help="of each recording (default: %(default)s)")
     parser.add_argument("--growth", nargs="*", choices=GROWTH, help="also how it grows, against all of these or some")
+    parser.add_argument("--ordinary", action="store_true", help="with the code paths of a processor with AVX2 alone")
+    parser.add_argument("--neighbours", action="store_true", help="also beside busy processes (--ordinary does so)")
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # an arm, measured in a process of its own
     return parser.parse_args()
 
@@ -104,6 +117,7 @@ class CourseWay:
 
     def __init__(self, folder: Path, frames: int, device: str, size: tuple[int, int]) -> None:
         self.folder, self.frames, self.device = folder, frames, device
+        self.threads = torch.get_num_threads()
         self.networks = Lab4Networks(Lab4(), size).to(device)
         self.networks.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.Adam(self.networks.parameters(), 1e-3)
@@ -126,7 +140,7 @@ class CourseWay:
             current, pose = self.networks.encode_frame(frames[:, t]), self.networks.encode_condition(poses[:, t], ())
             mean, log_variance = self.networks.Gaussian_Predictor(torch.cat((*current, *pose), 1)).chunk(2, 1)
             z = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance.clamp(-8.0, 8.0))
-            painted = self.networks.paint(self.networks.encode_frame(previous), pose, z)
+            painted = self.networks.decode(self.networks.encode_frame(previous), pose, z)
             kl = -0.5 * (1 + log_variance - mean.square() - log_variance.clamp(max=8.0).exp()).sum() / COURSE_BATCH
             loss = loss + nn.functional.mse_loss(painted, frames[:, t]) + 1e-6 * kl
             previous = frames[:, t] if forced else painted
@@ -145,7 +159,7 @@ class CourseWay:
         for t in range(1, self.frames):
             pose = self.networks.encode_condition(self.picture("pose", t)[None].to(self.device), ())
             z = torch.randn(1, *self.networks.latent_shape, device=self.device)
-            frame = self.networks.paint(self.networks.encode_frame(frame), pose, z)
+            frame = self.networks.decode(self.networks.encode_frame(frame), pose, z)
             yield frame.cpu().numpy()
         self.networks.train()
 
@@ -158,7 +172,10 @@ class OurWay:
         self.recordings = recordings
         accelerator = resolve_device(device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-        self.learners = {forced: Learner(self.fabric, forcing(config, forced)) for forced in (False, True)}
+        self.threads, self.shares = chosen_threads(self.fabric, config)
+        self.learners = {
+            forced: Learner(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)
+        }
         self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]]))
         batch_size = config.training.batch_size
         self.batches: dict[bool, Iterator[Batch]] = {}
@@ -177,7 +194,8 @@ class OurWay:
             prepare = functools.partial(prepared, learner, self.cutter, 0)
             numbered = ((number, self.plan(number)) for number in itertools.count())
             self.batches[forced] = mapped_ahead(prepare, numbered, threads_ahead(self.fabric))
-        return self.learners[forced].update(next(self.batches[forced]), num_steps=10**6).num_predictions
+        batch = next(self.batches[forced])
+        return self.learners[forced].update(batch, rate=self.config.training.learning_rate).num_predictions
 
     def parts(self, step: int) -> dict[str, float]:
         """Seconds of one update by its parts; clips as far as the update waits for them."""
@@ -194,9 +212,11 @@ class OurWay:
         """Share of an update's time by operator, on a GPU by kernel, those of a percent and more, the largest first."""
         on_gpu = self.fabric.device.type == "cuda"
         activity = torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+        learner, batch = Learner(self.fabric, self.config), self.prepare(0)  # in one thread, which the profiler follows
+        learner.update(batch, rate=1e-3)
         with torch.profiler.profile(activities=[activity]) as seen:
-            for step in range(3):
-                self.update(step, forced=False)
+            for _ in range(3):
+                learner.update(batch, rate=1e-3)
             self.now()
         own: Counter[str] = Counter()
         for event in seen.key_averages():
@@ -207,11 +227,9 @@ class OurWay:
 
     def flops(self) -> int:
         """Of one update's forward and backward passes: products only, one multiplication and addition are two."""
-        learner, batch = self.learners[False], self.prepare(0)
+        learner, batch = Learner(self.fabric, self.config), self.prepare(0)
         with FlopCounterMode(display=False) as counter:
-            _, terms = learner.observe(batch.clip, batch.draws, kl_weight=1.0)
-            self.fabric.backward(terms.loss)
-        learner.model.zero_grad(set_to_none=True)
+            learner.passes(batch)
         return counter.get_total_flops()
 
     def rollout(self, sequences: int = 1) -> Iterator[np.ndarray]:
@@ -272,18 +290,20 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             for kind, seen in peaks.items():
                 seen += [matrix_peak(getattr(torch, kind), asked)] * (turn >= 0)
             for name, arm in arms.items():
-                one = one_round(arm, turn + 1, asked.seconds if turn >= 0 else min(0.5, asked.seconds))
+                with operator_threads(arm.threads):
+                    one = one_round(arm, turn + 1, asked.seconds if turn >= 0 else min(0.5, asked.seconds))
                 if turn >= 0:
                     for what, value in one.items():
                         getattr(figures[name], what).append(value)
                     if isinstance(arm, OurWay):
-                        parts[name] += [arm.parts(step) for step in range(3)]
+                        with operator_threads(arm.threads):
+                            parts[name] += [arm.parts(step) for step in range(3)]
                 print(".", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         ours = {name: arm for name, arm in arms.items() if isinstance(arm, OurWay)}
         fabric = ours["default"].fabric
         return {
-            "machine": machine_facts(fabric),
+            "machine": machine_facts(fabric, ours["default"].shares),
             "size": asked.size,
             "rounds": asked.rounds,
             "matrix_flops": {kind: statistics.median(seen) for kind, seen in peaks.items()},
@@ -293,6 +313,27 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             "operators": ours["default"].operators(),
             "peak_memory_mb": {name: memory_of(name, asked) for name in arms},
         }
+
+
+def beside_neighbours(asked: argparse.Namespace) -> dict[str, list[float]]:
+    """Frames/s that the default recipe trains beside so many busy processes, in turns: median, lowest, highest."""
+    recordings = [dance(asked.frames, seed=seed, size=parse_size(asked.size)).recording for seed in range(3)]
+    arm = OurWay(dataclasses.replace(RECIPES["anchored"], size=asked.size), recordings, asked.device)
+    seen: dict[str, list[float]] = {str(count): [] for count in NEIGHBOURS}
+    with operator_threads(arm.threads):
+        arm.update(0, forced=False)
+        for turn in range(asked.rounds):
+            for count in NEIGHBOURS:
+                busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+                try:
+                    time.sleep(1.0)
+                    trained = per_second(lambda step: arm.update(step, forced=False), turn, 2 * asked.seconds)
+                    seen[str(count)].append(trained)
+                finally:
+                    for process in busy:
+                        process.kill()
+                        process.wait()
+    return {count: [statistics.median(values), min(values), max(values)] for count, values in seen.items()}
 
 
 def one_round(arm: CourseWay | OurWay, turn: int, seconds: float) -> dict[str, float]:
@@ -443,7 +484,7 @@ def growth(asked: argparse.Namespace, against: Sequence[str]) -> dict[str, dict[
 
     tried = {
         "batch": {str(b): changed(batch_size=b) for b in BATCHES[device]},
-        "clip": {str(t): changed(clip_length=t) for t in (2, 4, 8, 16, 32)},
+        "clip": {str(t): changed(clip_length=t, batch_size=4) for t in (2, 4, 8, 16, 32)},
         "size": {size: larger(recipe, size, **networks) for size, networks in SIZES.items()},
     }
     found: dict[str, dict[str, float]] = {}
@@ -490,10 +531,11 @@ def trained_by(processes: int, asked: argparse.Namespace) -> float:
 
 def report(found: dict[str, Any]) -> str:
     """The figures as Markdown tables."""
-    machine, peaks = found["machine"], found["matrix_flops"]
+    machine, peaks = {"shares": 1, "cores": "?", "code_paths": "?", **found["machine"]}, found["matrix_flops"]
     lines = [
-        f"{found['size']}, {machine['device']}, {machine['threads']} threads, {machine['precision']}, torch "
-        f"{machine['torch']}; matrix peak {peaks['bfloat16'] / 1e9:.0f} GFLOP/s in bfloat16, "
+        f"{machine['processor']}, {machine['cores']} cores, code paths {machine['code_paths']}; {found['size']}, "
+        f"{machine['device']}, {machine['shares']} shares of {machine['threads']} threads, {machine['precision']}, "
+        f"torch {machine['torch']}; matrix peak {peaks['bfloat16'] / 1e9:.0f} GFLOP/s in bfloat16, "
         f"{peaks['float32'] / 1e9:.0f} in float32; medians of {found['rounds']} rounds (lowest to highest)",
         "",
         "| frames/s | " + " | ".join(found["arms"]) + " |",
@@ -518,15 +560,15 @@ def report(found: dict[str, Any]) -> str:
             times = "" if arm is course or key == "first_frame_ms" else f", **{ratio:.1f}x**"
             cells.append(f"{arm[key][0]:,.1f} ({arm[key][1]:,.1f} to {arm[key][2]:,.1f}){times}")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    rows: dict[str, list[str]] = {"GFLOP a prediction, forward and backward": [], "share of the bfloat16 peak": []}
+    kind = "bfloat16" if machine["precision"] == "bf16-mixed" else "float32"
+    share_of_peak = f"share of the {kind} peak"
+    rows: dict[str, list[str]] = {"GFLOP a prediction, forward and backward": [], share_of_peak: []}
     rows |= {f"time: {part}": [] for part in next(iter(found["parts"].values()))}
     for name, arm in found["arms"].items():
         # The course's way computes what lab4 does, but encodes no frame for more than one clip's step.
         flops = found["flops_per_prediction"].get(name)
         rows["GFLOP a prediction, forward and backward"].append(f"{flops / 1e9:.2f}" if flops else "")
-        rows["share of the bfloat16 peak"].append(
-            f"{100 * flops * arm['trained'][0] / peaks['bfloat16']:.0f} %" if flops else ""
-        )
+        rows[share_of_peak].append(f"{100 * flops * arm['trained'][0] / peaks[kind]:.0f} %" if flops else "")
         for part in next(iter(found["parts"].values())):
             seen = found["parts"].get(name)
             rows[f"time: {part}"].append(f"{100 * seen[part]:.1f} %" if seen else "")
@@ -536,6 +578,15 @@ def report(found: dict[str, Any]) -> str:
     lines += [f"| `{name}` | {100 * part:.1f} % |" for name, part in found["operators"].items()]
     lines += ["", "| start | seconds |", "|---|---|"]
     lines += [f"| `{name}` | {seconds:.2f} |" for name, seconds in found["start"].items()]
+    if "neighbours" in found:
+        quiet = found["neighbours"]["0"][0]
+        lines += [
+            "",
+            "| busy processes beside it | frames/s trained, default recipe | of the quiet machine's |",
+            "|---|---|---|",
+        ]
+        for count, (median, low, high) in found["neighbours"].items():
+            lines.append(f"| {count} | {median:,.1f} ({low:,.1f} to {high:,.1f}) | {100 * median / quiet:.0f} % |")
     if "memory_of_frames" in found:
         lines += ["", "| frames rolled out into a video | peak memory, MB |", "|---|---|"]
         lines += [f"| {int(count):,} | {peak:,.0f} |" for count, peak in found["memory_of_frames"].items()]

@@ -39,6 +39,7 @@ from posecast.settings import build_config  # noqa: E402
 torch.set_num_threads(1)  # the models here are too small to be shared out
 
 TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "latent_channels": 2, "clip_length": 4, "batch_size": 4}
+GROWN = {"clip_length": 4, "growth": [0.01, 0.5, 1.0], "withheld": 0.5}
 TINY_LAB4 = {
     "size": "16x16",
     "frame_channels": 8,
@@ -55,13 +56,30 @@ def tiny() -> Config:
     return build_config("anchored", flags={**TINY, "steps": 8, "warmup_steps": 2, "validate_every": 1})
 
 
-@pytest.fixture(params=["fixed", "learned", "recurrent", "stationary", "lab4"])
-def either(request: pytest.FixtureRequest) -> Config:
-    """Each of the networks with each of the priors, small."""
-    if request.param == "lab4":
+FED_BACK = ["fixed", "learned", "recurrent", "stationary", "lab4"]
+
+
+def small(kind: str) -> Config:
+    """Each of the networks with each of the priors, and without feedback, small."""
+    if kind == "lab4":
         return build_config("lab4", flags={**TINY_LAB4, "steps": 4})
-    spans = "cell" if request.param in ("fixed", "learned") else "picture"
-    return build_config("anchored", flags={**TINY, "steps": 4, "prior": request.param, "latent_spans": spans})
+    flags = {**TINY, "steps": 4, "feedback": "frame", **GROWN}
+    if kind.startswith("no feedback"):
+        flags |= {"feedback": "none", "clip_length": 2, "growth": [1.0]}
+        kind = kind.partition(", ")[2] or "fixed"
+    spans = "cell" if kind in ("fixed", "learned") else "picture"
+    return build_config("anchored", flags={**flags, "prior": kind, "latent_spans": spans})
+
+
+@pytest.fixture(params=[*FED_BACK, "no feedback", "no feedback, stationary"])
+def either(request: pytest.FixtureRequest) -> Config:
+    return small(request.param)
+
+
+@pytest.fixture(params=FED_BACK)
+def fed_back(request: pytest.FixtureRequest) -> Config:
+    """Those whose next frame is decoded from the last prediction."""
+    return small(request.param)
 
 
 def moving_square(num_frames: int = 24, side: int = 16, seed: int = 0, name: str = "square") -> Recording:

@@ -9,12 +9,12 @@ import torch
 
 from posecast.config import Config
 from posecast.data.recordings import Recording
-from posecast.evaluation import drift, evaluate
+from posecast.evaluation import drift, evaluate, mean_rollout
 from posecast.metrics import psnr_db
 from posecast.model.predictor import Predictor
 from posecast.rollout import predict
 
-from .conftest import moving_square
+from .conftest import moving_square, small
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -75,15 +75,21 @@ def test_scores_follow_their_definitions(predictor: Predictor) -> None:
     assert content["reconstruction"]["note"].endswith("not a prediction")
 
 
-def test_without_feedback_nothing_drifts(predictor: Predictor) -> None:
-    """The tiny untrained decoder ignores what is fed back, so a restart must end in the same frames."""
-    for join in predictor.networks.decoder.join:  # pyright: ignore
-        channels = join.in_channels
-        features = join.out_channels
-        first = 0
-        join.weight[:, first : first + features] = 0.0
-        assert channels > features
-    found = drift(predictor, moving_square(230))
+def test_without_feedback_nothing_drifts() -> None:
+    """Whatever is not fed back cannot add up: a restart ends in the same frames."""
+    torch.manual_seed(0)
+    predictor = Predictor(small("no feedback")).eval().requires_grad_(False)
+    recording = moving_square(230)
+    found = drift(predictor, recording, mean_rollout(predictor, recording))
     assert found is not None
     assert found.difference_db == pytest.approx(0.0, abs=1e-9)
-    assert drift(predictor, moving_square(201)) is None
+    short = moving_square(201)
+    assert drift(predictor, short, short.frames[1:]) is None
+
+
+def test_bounds_are_made_where_they_are_asked_for(predictor: Predictor, square: Recording) -> None:
+    assert evaluate(predictor, [square], futures=1).as_json()["bounds"] is None
+    told: list[tuple[int, int]] = []
+    content = evaluate(predictor, [square], futures=1, bound=True, progress=lambda *one: told.append(one)).as_json()
+    assert content["bounds"]["weighted"] >= content["bounds"]["plain"] - 1.0
+    assert told[-1][0] >= 0.95 * told[-1][1]

@@ -19,7 +19,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.experiments import carry_out, minutes_in_steps, open_experiment, unfolded
 from posecast.files import read_json_lines
 from posecast.grids import Grid, Setting
-from posecast.pace import steps_of_epochs
+from posecast.pace import Pacer, steps_of_epochs
 from posecast.plans import Plan, read_plan
 from posecast.settings import build_config
 from posecast.standing import Status, Watcher
@@ -217,9 +217,9 @@ def test_settings_of_different_size_are_measured_each_at_its_own(
 
     seen: list[tuple[str, tuple[int, int]]] = []
 
-    def measured(config: Config, cutter: ClipCutter, footage: object, device: str) -> tuple[float, float]:
+    def measured(config: Config, cutter: ClipCutter, footage: object, device: str) -> Pacer:
         seen.append((config.size, cutter.recordings[0].size))
-        return 0.01, 0.01
+        return Pacer(config, cutter, 0.0, [0.01], 0.01)
 
     monkeypatch.setattr(experiments, "measured", measured)
     grid = replace(GRID, settings=(Setting("small", {"size": "16x16"}), Setting("large", {"size": "16x32"})))
@@ -296,7 +296,8 @@ def test_epochs_are_shortened_only_where_there_are_too_few() -> None:
 
 def test_minutes_pay_for_validations_too() -> None:
     config = build_config("lab4", flags={**TINY_LAB4, "minutes": 2.0, "validate_every": 1})
-    assert minutes_in_steps(GRID, config, cutter(), (0.5, 10.0)) == (120 - 3 * 10) / 0.5
+    pacer = Pacer(config, cutter(), 0.0, [0.5], 10.0)
+    assert minutes_in_steps(GRID, config, pacer) == (120 - 3 * 10) / 0.5
 
 
 def test_minutes_become_the_same_number_of_updates_for_all(data: Path, tmp_path: Path) -> None:

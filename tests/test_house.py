@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 
 # A file imports only from files above it.
 ORDER = """
-errors files config settings schedules machine replaying media
+errors files config settings schedules model/threads model/device machine replaying media
 data/recordings data/capsules data/poses data/limbs data/body data/choreography data/figure data/dancer
 data/course data/looking data/checking data/packed data/synthetic data/rooms data/augmentation data/clips
 data/video data/estimators data/keypoint_files data/scenes data/following data/tracks data/cropping data/overlay
@@ -21,9 +21,9 @@ checkpoint inspecting lab4_checkpoints rollout metrics observing futures factors
 optimizers batches learning pace standing settling validation resuming launching training
 plots page runs latent_section report scoring sound generation submission grading
 grids plans experiments comparing findings drawings comparison
-progress tables demo flags lab4_options lab4_template
-commands/options commands/footage commands/learning commands/experimenting
-commands/judging commands/course commands/lab4
+doctor flags lab4_options lab4_template
+commands/options progress tables demo commands/footage commands/learning commands/experimenting
+commands/judging commands/course commands/machine commands/lab4
 cli __main__
 """.split()
 

@@ -144,7 +144,7 @@ def test_a_trained_run_becomes_a_checkpoint_that_paints_the_same(
     )
     z = torch.randn(1, 4, 16, 16)
     with torch.inference_mode():
-        ours = predictor.networks.paint(
+        ours = predictor.networks.decode(
             predictor.networks.encode_frame(frame), predictor.networks.encode_condition(pose, ()), z
         )
         torch.testing.assert_close(networks.eval().step(frame, pose, z), ours, atol=1e-5, rtol=1e-4)

@@ -15,8 +15,10 @@ from posecast.config import RECIPES, Config
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
 from posecast.lab4_template import evaluate_words, notes, submit_words, train_config, train_words
-from posecast.schedules import kl_weight, learning_rate
+from posecast.pace import Plan
+from posecast.schedules import kl_weight
 from posecast.settings import from_dict
+from posecast.training import learning_rate_at
 
 
 def options(**changes: Any) -> LabTrain:
@@ -177,19 +179,8 @@ def test_the_reports_formula(ratio: float) -> None:
 
 def rates(config: Config, num_steps: int) -> list[float]:
     """The learning rate of each update."""
-    training = config.training
-    return [
-        learning_rate(
-            step,
-            num_steps,
-            schedule=training.learning_rate_schedule,
-            peak=training.learning_rate,
-            warmup_steps=training.warmup_steps,
-            milestones=training.milestones,
-            milestone_factor=training.milestone_factor,
-        )
-        for step in range(num_steps)
-    ]
+    plan = Plan(((0, num_steps),))
+    return [learning_rate_at(config.training, plan, step) for step in range(num_steps)]
 
 
 @pytest.mark.parametrize("num_epochs", [6, 7, 25, 70, 300, 400])

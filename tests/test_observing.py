@@ -13,7 +13,7 @@ from posecast.config import Config
 from posecast.data.recordings import Recording
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
-from posecast.observing import STOPS, bounds, reconstruct, systematic, traversal
+from posecast.observing import STOPS, bounds, observe, reconstruct, systematic, traversal
 
 from .conftest import moving_square
 
@@ -23,7 +23,7 @@ VARIANCE = 0.02
 class Shade(nn.Module):
     """A picture is one shade, x_t = (x_(t-1) + z) / 2 + noise of VARIANCE, z ~ N(0, 1): a walk with known evidence."""
 
-    latent_shape, memory_shape, pose_window = (1, 1, 1), (0, 1, 1), 0
+    latent_shape, memory_shape, pose_window, feedback = (1, 1, 1), (0, 1, 1), 0, True
 
     def __init__(self, posterior_variance: float) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Shade(nn.Module):
     def remember(self, memory: Tensor, z: Tensor) -> Tensor:
         return memory
 
-    def paint(self, previous: tuple, condition: tuple, z: Tensor) -> Tensor:
+    def decode(self, previous: tuple, condition: tuple, z: Tensor) -> Tensor:
         return (0.5 * (previous[0] + z)).expand(-1, 3, 16, 16)
 
 
@@ -105,7 +105,8 @@ def predictor(either: Config) -> Predictor:
 
 
 def test_reconstruction_and_its_error_are_of_the_same_frames(predictor: Predictor) -> None:
-    found = reconstruct(predictor, [moving_square(10)])
+    square = moving_square(10)
+    found = reconstruct([observe(predictor, square)], [square])
     assert found.psnr_db == pytest.approx(-10 * math.log10(found.mse), abs=0.5)
     assert found.num_units == math.prod(predictor.latent_shape)
     assert 0 <= found.active_units <= found.num_units
@@ -113,7 +114,7 @@ def test_reconstruction_and_its_error_are_of_the_same_frames(predictor: Predicto
 
 
 def test_a_traversal_shows_one_pose_and_moves_with_z_only(predictor: Predictor) -> None:
-    strips = traversal(predictor, moving_square(12))
+    strips = traversal(predictor, moving_square(12), observe(predictor, moving_square(12)))
     assert all(strip.shape == (STOPS, 16, 16, 3) for strip in strips)
     assert 1 <= len(strips) <= 3
     changes = [np.square(strip[-1].astype(float) - strip[0]).mean() for strip in strips]

@@ -14,9 +14,9 @@ from posecast.config import Config
 from posecast.data.clips import as_pictures, pose_windows
 from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
-from posecast.machine import resolve_precision
 from posecast.metrics import psnr_db
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
 from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
@@ -98,13 +98,13 @@ def test_every_future_begins_with_a_z_that_the_first_frame_allows(square: Record
     assert isinstance(networks.prior_of_z, StationaryPrior)
     networks.prior_of_z.remember_for(torch.full((2,), 50.0))
     seen: list[torch.Tensor] = []
-    paint = networks.paint
+    decode = networks.decode
 
     def watched(previous: Features, condition: Features, z: torch.Tensor) -> torch.Tensor:
         seen.append(z.flatten(1))
-        return paint(previous, condition, z)
+        return decode(previous, condition, z)
 
-    networks.paint = watched  # pyright: ignore[reportAttributeAccessIssue]
+    networks.decode = watched  # pyright: ignore[reportAttributeAccessIssue]
     given = Given(square.frames[0], square.poses[:2])
     next(rollout_together(predictor, [given], generators=future_generators(5, 0, range(2000))))
     next(rollout_together(predictor, [given]))

@@ -39,7 +39,8 @@ def test_teacher_forcing_falls_by_a_step_an_epoch() -> None:
 
 def rate(step: int, schedule: str = "cosine", **knobs: object) -> float:
     settings = {"peak": 2.0, "warmup_steps": 10, "milestones": (0.5, 0.8), "milestone_factor": 0.1, **knobs}
-    return learning_rate(step, 110, schedule=schedule, **settings)  # pyright: ignore[reportArgumentType]
+    settings |= {"progress": step / 110, "warmup_progress": 10 / 110}
+    return learning_rate(step, schedule=schedule, **settings)  # pyright: ignore[reportArgumentType]
 
 
 def test_learning_rate_warms_up_then_falls() -> None:

@@ -37,7 +37,7 @@ def trained(config: Config, recordings: list, num_updates: int = 4) -> Learner:
     learner = Learner(Fabric(accelerator="cpu", devices=1), config)
     cutter = ClipCutter(recordings, config.training.clip_length, config.networks.pose_window)
     for step, plan in enumerate(cutter.epoch(2 * num_updates, 2, seed=0, epoch=0)):
-        learner.update(learner.batches.prepare(cutter, plan, step=step, epoch=0), num_steps=100)
+        learner.update(learner.batches.prepare(cutter, plan, step=step, epoch=0), rate=config.training.learning_rate)
     return learner
 
 
@@ -158,7 +158,7 @@ def test_z_is_what_the_prior_draws_and_paints_what_it_painted() -> None:
         condition = by.encode_condition(windows, by.encode_anchor(frames, windows[:, :3]))
         reading = by.read(current, condition)
         assert isinstance(reading, Gaussian)
-        return by.paint(current, condition, reading.mean)
+        return by.decode(current, condition, reading.mean)
 
     torch.testing.assert_close(painted(found.networks, found), painted(networks, predictor), atol=2e-4, rtol=1e-3)
 

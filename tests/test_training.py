@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import posecast.training
-from posecast.batches import Batch
+from posecast.batches import Batch, share_of
 from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
 from posecast.config import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
@@ -25,9 +25,10 @@ from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.inspecting import inspect_run
 from posecast.learning import Learner
+from posecast.pace import Plan
 from posecast.report import write_report
 from posecast.standing import Standing, Status, account
-from posecast.training import build_cutter, train
+from posecast.training import build_cutter, learning_rate_at, train
 
 from .conftest import moving_square
 
@@ -174,8 +175,8 @@ def test_starting_from_another_runs_weights(tiny: Config, tmp_path: Path) -> Non
 
 def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) -> None:
     """Gradients of the two halves of each batch, averaged by hand, against two real processes."""
-    # AdamW, since Muon's bfloat16 would magnify the last digits of a gradient.
-    training = dataclasses.replace(tiny.training, growth=(1.0,), optimizer="adamw")
+    # Adam, since Muon and AdamW magnify the last digits of a gradient.
+    training = dataclasses.replace(tiny.training, growth=(1.0,), clip_length=4, imagined=0.5, optimizer="adam")
     config = dataclasses.replace(tiny, training=training, budget=dataclasses.replace(tiny.budget, steps=3))
     train(config, footage, tmp_path / "two", devices=2, precision="32-true")
     by_hand = averaged_by_hand(config, 3)
@@ -187,9 +188,8 @@ def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) 
 
 
 def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
+    """Weights after updates whose loss is of both halves of a batch, each predicted on its own."""
     from lightning_fabric import Fabric
-
-    from posecast.learning import learning_rate_at
 
     learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
     cutter = build_cutter(config, footage())
@@ -198,13 +198,14 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
         for plan in cutter.epoch(8, 4, config.seed, epoch):
             if step >= num_steps:
                 break
-            learner.set_learning_rate(learning_rate_at(config.training, step, num_steps))
-            learner.model.zero_grad()
+            learner.set_learning_rate(learning_rate_at(config.training, Plan(((0, num_steps),)), step))
+            learner.predictor.zero_grad()
             clip, draws = cutter.cut(plan), learner.batches.draw(4, cutter.clip_length, step, epoch)
-            for half in (slice(0, 2), slice(2, 4)):
-                parts = (type(several)(*(x[half] for x in several)) for several in (clip, draws))
-                _, terms = learner.observe(*parts, kl_weight=learner.kl_weight(epoch))
-                (terms.loss / 2).backward()
+            halves = [(share_of(clip, half, 2), share_of(draws, half, 2)) for half in (0, 1)]
+            observations = [learner.predictor(*clip, draws) for clip, draws in halves]
+            mse, rate = (torch.cat([one[part] for one in observations]) for part in (1, 2))
+            observed = torch.cat([draws.observed() for _, draws in halves])
+            learner.bound(mse, rate, observed, learner.kl_weight(epoch)).loss.backward()
             torch.nn.utils.clip_grad_norm_(learner.predictor.parameters(), config.training.clip_norm)
             for optimizer in learner.optimizers:
                 optimizer.step()
@@ -241,20 +242,52 @@ def test_a_run_that_saved_nothing_yet_starts_with_the_updates_it_planned(tiny: C
     assert weights(run) == before
 
 
-def test_a_run_of_minutes_records_its_updates(tiny: Config, tmp_path: Path) -> None:
+def planning_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second update ends with another plan, as on a machine whose speed swings."""
+    monkeypatch.setattr("posecast.pace.Pacer.is_due", lambda self, *, epoch_ended: not epoch_ended)
+    monkeypatch.setattr("posecast.pace.Pacer.num_steps", lambda self, plan, step: max(9, 14 - step) + step % 2)
+
+
+def test_a_run_of_minutes_is_repeated_by_its_record(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
-    train(config, footage(), tmp_path / "run", precision="32-true")
-    steps = read_config(tmp_path / "run")[1]["num_steps"]
-    again = dataclasses.replace(config, budget=dataclasses.replace(config.budget, steps=steps, minutes=None))
-    train(again, footage(), tmp_path / "again", precision="32-true")
+    with monkeypatch.context() as patch:
+        planning_often(patch)
+        train(config, footage(), tmp_path / "run", precision="32-true")
+    facts = read_config(tmp_path / "run")[1]
+    assert len(facts["plan"]) > 3
+    assert facts["num_steps"] == facts["plan"][-1][1] == read_json_lines(tmp_path / "run" / "log.jsonl")[-1]["step"]
+    train(config, footage(), tmp_path / "again", repeat=tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(tmp_path / "again")
+    assert log_without_times(tmp_path / "run") == log_without_times(tmp_path / "again")
+    assert read_config(tmp_path / "again")[1]["plan"] == facts["plan"]
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+def test_a_run_of_minutes_that_was_stopped_is_repeated_by_its_record(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: int
+) -> None:
+    """Planned again before and after it was stopped; the repetition is stopped and goes on elsewhere, too."""
+    monkeypatch.setattr("posecast.training.chosen_threads", lambda *_: (1, shares))
+    config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
+    with monkeypatch.context() as patch:
+        planning_often(patch)
+        with pytest.raises(InterruptedTraining):
+            train(config, footage(), tmp_path / "run", precision="32-true", watcher=StopAfter(5))
+        train(config, footage(), tmp_path / "run", precision="32-true", resume=True)
+    assert read_config(tmp_path / "run")[1]["machine"]["shares"] == shares
+    with pytest.raises(InterruptedTraining):
+        train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", watcher=StopAfter(7))
+    train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "again")
 
 
 def test_skipping_without_end_stops_with_a_sentence(tiny: Config) -> None:
     from posecast.learning import Update
 
-    skipped = Update(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, skipped=True)
-    standing = Standing(num_steps=100)
+    skipped = Update(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, 12, skipped=True)
+    standing = Standing(Plan(((0, 100),)))
     for _ in range(19):
         account(standing, skipped, 0.1)
     with pytest.raises(TrainingFailed, match="20 updates in a row"):
@@ -458,8 +491,8 @@ def test_numbers_that_are_none_are_never_saved(
 ) -> None:
     update = Learner.update
 
-    def damaging(self: Learner, batch: Batch, *, num_steps: int) -> object:
-        done = update(self, batch, num_steps=num_steps)
+    def damaging(self: Learner, batch: Batch, *, rate: float) -> object:
+        done = update(self, batch, rate=rate)
         if batch.step == 4:
             damage(self, where)
         return done

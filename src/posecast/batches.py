@@ -56,13 +56,18 @@ class Batches:
         """All that chance decides in an update, for the whole batch."""
         training, seed = self.config.training, self.config.seed
         shape = (num_clips, clip_length - 1)
+        observed = num_clips - self.imagined(num_clips, step)
         return Draws(
-            noise=torch.randn(*shape, *self.latent_shape, generator=seeded(NOISE, seed, step)),
-            first_noise=torch.randn(num_clips, *self.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
+            noise=torch.randn(observed, *shape[1:], *self.latent_shape, generator=seeded(NOISE, seed, step)),
+            first_noise=torch.randn(observed, *self.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
             forced=self.coins(shape, step, epoch),
             given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
-            imagined=torch.rand(num_clips, generator=seeded(IMAGINED, seed, step)) < training.imagined,
         )
+
+    def imagined(self, num_clips: int, step: int) -> int:
+        """How many clips are imagined: the share asked for, and a coin for what it leaves over of a clip."""
+        toss = torch.rand((), generator=seeded(IMAGINED, self.config.seed, step))
+        return int(num_clips * self.config.training.imagined + float(toss))
 
     def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:
         """Where the true previous frame is forced: bool `[B, T-1]`, one toss per epoch, batch or frame."""
@@ -76,10 +81,14 @@ class Batches:
 
     def own_share(self, batch: Any) -> Any:
         """The rows of a whole batch that this process works on."""
-        if isinstance(batch, ClipPlan | Draws):
-            return type(batch)(*(self.own_share(part) for part in batch))
-        share = len(batch) // self.processes
-        return batch[self.rank * share : (self.rank + 1) * share]
+        return share_of(batch, self.rank, self.processes)
+
+
+def share_of(batch: Any, number: int, count: int) -> Any:
+    """Every `count`-th row of a plan, a clip or its draws: shares have as many observed clips, but for one."""
+    if isinstance(batch, tuple):
+        return type(batch)(*(share_of(part, number, count) for part in batch))  # pyright: ignore[reportCallIssue]
+    return batch[number::count]
 
 
 def teacher_forcing_rate_at(training: Training, epoch: int) -> float:

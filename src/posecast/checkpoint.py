@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ import posecast
 from posecast.config import Config, to_dict
 from posecast.errors import InputError
 from posecast.files import is_empty, read_json, remove_leftovers, write_bytes, write_json, write_text
-from posecast.machine import resolve_precision
+from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
+from posecast.model.threads import Workers
 from posecast.settings import from_dict
 
 RUN_MARKER = "config.json"
@@ -81,6 +83,14 @@ def write_config(run: Path, config: Config, facts: Mapping[str, Any]) -> None:
     write_json(run / "config.json", {"posecast": posecast.__version__, **to_dict(config), **facts})
 
 
+def write_plan(run: Path, entries: Sequence[Sequence[int]]) -> None:
+    """Record in config.json how many updates are planned now, where that has changed."""
+    content = read_json(run / "config.json", "a run folder")
+    planned = {"num_steps": entries[-1][1], "plan": [list(entry) for entry in entries]}
+    if any(content.get(name) != value for name, value in planned.items()):
+        write_json(run / "config.json", {**content, **planned})
+
+
 def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
     """The configuration and the whole of config.json. Raises InputError."""
     content = read_json(run / "config.json", "a run folder, as 'posecast train' makes it")
@@ -101,11 +111,25 @@ def _check_facts(content: Mapping[str, Any], run: Path) -> None:
             (machine, "precision", str, True),
             (machine, "processes", int, True),
             (machine, "threads", int, False),
+            (machine, "shares", int, False),
         ]
+    entries = content.get("plan")
+    if entries is not None and not _is_plan(entries):
+        raise InputError(f"{run}/config.json is damaged (plan is {str(entries)[:40]!r}); copy it from elsewhere.")
     for holder, name, kind, must in needed:
         value = holder.get(name)
         if not isinstance(value, kind) and (must or value is not None):
             raise InputError(f"{run}/config.json is damaged ({name} is {str(value)[:40]!r}); copy it from elsewhere.")
+
+
+def _is_plan(entries: Any) -> bool:
+    """Whether these are pairs of an update, ascending from 0, and a number of updates."""
+    pairs = isinstance(entries, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and all(type(number) is int and number >= 0 for number in entry)
+        for entry in entries
+    )
+    steps = [entry[0] for entry in entries] if pairs else []
+    return bool(steps) and steps[0] == 0 and all(a < b for a, b in itertools.pairwise(steps))
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -141,13 +165,16 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
 def load_run(run: str | Path, device: str = "cpu") -> Predictor:
     """A trained predictor in evaluation mode, its weights in float32; its `config` is the run's. Raises InputError.
 
-    It rolls out in bfloat16 if it was trained so and `device` multiplies it natively.
+    It rolls out in bfloat16 if it was trained so and `device` is faster so; on a CPU, rollouts are shared out among
+    the threads that this machine was measured to be quickest with.
     """
     folder = Path(run)
     config, facts = read_config(folder)
     predictor = Predictor(config)
     trained_in = facts.get("machine", {}).get("precision")
     predictor.in_bfloat16 = trained_in == "bf16-mixed" and resolve_precision("auto", device) == "bf16-mixed"
+    if device == "cpu":
+        predictor.workers = Workers(machine_profile().shares)
     fit_weights(predictor, load_weights(folder / WEIGHTS), folder / WEIGHTS)
     return predictor.to(device).eval().requires_grad_(False)
 

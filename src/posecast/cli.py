@@ -7,14 +7,15 @@ The commands themselves are in `commands/`.
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 
 from cyclopts import App, CycloptsError, Parameter
 
 from posecast import __version__
-from posecast.commands import course, experimenting, footage, judging, learning
+from posecast.commands import course, experimenting, footage, judging, learning, machine
 from posecast.commands.lab4 import lab4_app
-from posecast.commands.options import note
+from posecast.commands.options import complain, is_verbose, set_volume, speaking
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import FAILING, FULL
 
@@ -27,6 +28,7 @@ app = App(
 )
 for command in (
     learning.demo,
+    machine.doctor,
     footage.synth,
     footage.extract,
     footage.check,
@@ -40,7 +42,7 @@ for command in (
     course.import_lab4,
     course.export_lab4,
 ):
-    app.command(command)
+    app.command(speaking(command))
 app.command(lab4_app)
 
 
@@ -48,25 +50,33 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors become one sentence on stderr."""
     # Libraries speak to developers through warnings; a user can do nothing with them.
     warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics")
+    set_volume("normal")
     try:
         for words in answer(arguments) or ():  # a command of `lab4` answers with those that it stands for
             answer(words)
     except (CycloptsError, InputError) as error:
-        note(f"posecast: {' '.join(str(error).split())}")
+        complain_about(error, " ".join(str(error).split()))
         return 2
     except OSError as error:
-        note(f"posecast: {sentence_of(error)}")
+        complain_about(error, sentence_of(error))
         return 1
     except TrainingFailed as error:
-        note(f"posecast: {error}")
+        complain_about(error, str(error))
         return 1
     except InterruptedTraining as error:
-        note(f"posecast: {error}")
+        complain(f"posecast: {error}")
         return 128 + error.signal_number
     except KeyboardInterrupt:
-        note("posecast: stopped.")
+        complain("posecast: stopped.")
         return 130
     return 0
+
+
+def complain_about(error: Exception, sentence: str) -> None:
+    """One sentence about an error; with --verbose where it arose, too."""
+    if is_verbose():
+        traceback.print_exception(error)
+    complain(f"posecast: {sentence}")
 
 
 def sentence_of(error: OSError) -> str:

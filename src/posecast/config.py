@@ -50,6 +50,11 @@ class Anchored:
         "painted", "A picture's colours: painted from nothing, or the anchor's pixels that a pose finds, then changed."
     )
     pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
+    feedback: Literal["frame", "none"] = knob(
+        "frame",
+        "What a frame is decoded from besides pose, anchor and z: the last predicted frame, or none, so that errors "
+        "cannot add up and a clip is one batch.",
+    )
 
     @property
     def stride(self) -> int:
@@ -216,12 +221,11 @@ RECIPES: dict[str, Config] = {
     # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
-        Anchored(attention=2),
+        Anchored(attention=2, feedback="none"),
         training=Training(
-            batch_size=4,
+            clip_length=2,
+            batch_size=14,
             optimizer="muon",
-            growth=(0.01, 0.5, 1.0),
-            withheld=0.5,
             imagined=0.5,
             moved=0.5,
             blank_poses=0.1,
@@ -245,20 +249,23 @@ RECIPES: dict[str, Config] = {
     ),
 }
 
-# For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
-RECIPES["people"] = dataclasses.replace(
+# Frames decoded from the last predicted frame, too: clips of 2, 4 and then 8 frames, half of them without a first one.
+_FED_BACK = dataclasses.replace(
     RECIPES["anchored"],
-    recipe="people",
-    networks=dataclasses.replace(RECIPES["anchored"].networks, colours="copied"),
+    networks=Anchored(attention=2),
+    training=dataclasses.replace(
+        RECIPES["anchored"].training, clip_length=8, batch_size=4, growth=(0.01, 0.5, 1.0), withheld=0.5
+    ),
 )
+
+# For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
+RECIPES["people"] = dataclasses.replace(_FED_BACK, recipe="people", networks=Anchored(attention=2, colours="copied"))
 
 # z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
 RECIPES["stationary"] = dataclasses.replace(
-    RECIPES["anchored"],
+    _FED_BACK,
     recipe="stationary",
-    networks=dataclasses.replace(
-        RECIPES["anchored"].networks, latent_spans="picture", latent_channels=16, prior="stationary"
-    ),
+    networks=Anchored(attention=2, latent_spans="picture", latent_channels=16, prior="stationary"),
 )
 
 SECTIONS = ("networks", "bound", "training", "budget")
@@ -290,3 +297,11 @@ def parse_size(text: Any) -> tuple[int, int]:
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON values, sections kept."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -8,6 +8,7 @@ Knows no page. Next: `comparing.py`, which reads the runs.
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,12 +28,13 @@ from posecast.errors import InputError, TrainingFailed
 from posecast.files import claim_folder, write_json
 from posecast.grids import Grid
 from posecast.learning import Learner
-from posecast.machine import resolve_device, resolve_precision
-from posecast.pace import measure_speed, steps_per_epoch, steps_within
+from posecast.model.device import resolve_device, resolve_precision
+from posecast.model.threads import operator_threads
+from posecast.pace import Pacer, measured_pacer, steps_per_epoch
 from posecast.plans import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan
 from posecast.scoring import score_run
 from posecast.standing import Status, Watcher
-from posecast.training import build_cutter, footage_seen, train
+from posecast.training import build_cutter, chosen_threads, footage_seen, train
 
 LEASE_SECONDS = 90.0
 """A claim that shows no life for so long is taken over; every process must agree on it."""
@@ -97,7 +99,7 @@ def refuse_foreign(out: Path, force: bool) -> None:
 
 def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: str) -> dict[str, Config]:
     """Every configuration with a budget in epochs or updates, its schedules unfolding within it."""
-    speeds: dict[Any, tuple[float, float]] = {}
+    pacers: dict[Any, Pacer] = {}
     planned = {}
     for name, config in configs.items():
         seen = footage_seen(config, load_footage(data, parse_size(config.size)))
@@ -116,31 +118,37 @@ def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: 
                 training.spliced,
                 training.moved,
             )
-            if alike not in speeds:
-                speeds[alike] = measured(config, cutter, seen, device)
-            steps = minutes_in_steps(grid, config, cutter, speeds[alike])
+            if alike not in pacers:
+                pacers[alike] = measured(config, cutter, seen, device)
+            steps = minutes_in_steps(grid, config, pacers[alike])
         else:
             steps = config.budget.steps
         planned[name] = unfolded(config, cutter, steps, grid.schedule_epochs)
     return planned
 
 
-def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) -> tuple[float, float]:
-    """Seconds of an update and of a validation."""
+def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) -> Pacer:
+    """Seconds of an update and of a validation, measured as a training would take them."""
     accelerator = resolve_device(device)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-    return measure_speed(Learner(fabric, config), cutter, footage)
+    threads, shares = chosen_threads(fabric, config)
+    with operator_threads(threads):
+        learner = Learner(fabric, config, shares=shares)
+        try:
+            return measured_pacer(learner, cutter, footage, ends=time.monotonic())
+        finally:
+            learner.workers.close()
 
 
-def minutes_in_steps(grid: Grid, config: Config, cutter: ClipCutter, speed: tuple[float, float]) -> int:
+def minutes_in_steps(grid: Grid, config: Config, pacer: Pacer) -> int:
     """Updates that fit into a run's minutes, beside its validations."""
     assert config.budget.minutes is not None
     seconds = 60.0 * config.budget.minutes
     if not grid.schedule_epochs:
-        return steps_within(seconds, config, cutter, speed)
-    step_seconds, validation_seconds = speed
+        pacer.ends = time.monotonic() + seconds
+        return pacer.first_plan().num_steps
     validations = -(-grid.schedule_epochs // config.training.validate_every)
-    return int((seconds - validations * validation_seconds) / step_seconds)
+    return int((seconds - validations * pacer.validation_s) / statistics.mean(pacer.costs))
 
 
 def unfolded(config: Config, cutter: ClipCutter, steps: int | None, schedule_epochs: int) -> Config:

@@ -7,6 +7,7 @@ Next: `training.py`, which is what they do.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from posecast.checkpoint import writer_lock
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.machine import forwarding_signals
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says besides is for developers
 
 
 class Processes(DDPStrategy):

@@ -6,7 +6,6 @@ Knows no run folder. Next: `training.py`, which repeats this.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -18,14 +17,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from posecast.batches import Batch, Batches
-from posecast.config import Config, Training, parse_size
+from posecast.batches import Batch, Batches, share_of
+from posecast.config import Config, parse_size
 from posecast.data.clips import Clip
 from posecast.model.elbo import BoundTerms, bound_terms
 from posecast.model.predictor import Draws, Observation, Predictor
+from posecast.model.threads import Workers
 from posecast.optimizers import build_optimizers
 from posecast.replaying import Replayed
-from posecast.schedules import kl_weight, learning_rate
+from posecast.schedules import kl_weight
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,21 @@ class Update:
     distortion_nats: float
     learning_rate: float
     num_predictions: int
+    num_observed: int
+    """Of them those whose z is from the posterior: rate and distortion are theirs."""
     skipped: bool
 
 
 class Learner:
-    """A predictor, its optimiser and the running average of its weights, under one Fabric."""
+    """A predictor, its optimiser and the running average of its weights, under one Fabric.
 
-    def __init__(self, fabric: Fabric, config: Config, initial: dict[str, Tensor] | None = None) -> None:
+    `shares` is how many threads work on an update, each on a share of its clips and inside operators alone; with 1,
+    operators share their work out. It rounds otherwise, so a run keeps the number that it began with.
+    """
+
+    def __init__(
+        self, fabric: Fabric, config: Config, initial: dict[str, Tensor] | None = None, *, shares: int = 1
+    ) -> None:
         torch.manual_seed(config.seed)
         self.fabric, self.config = fabric, config
         self.predictor = Predictor(config).to(fabric.device)
@@ -53,8 +61,13 @@ class Learner:
             self.predictor.load_state_dict(initial)
         self.averaged = AveragedModel(self.predictor)
         self.averaged.eval()
-        self.model, *self.optimizers = fabric.setup(self.predictor, *build_optimizers(self.predictor, config.training))
-        self.model.train()
+        self.parameters = list(self.predictor.parameters())
+        self.workers = Workers(shares)
+        self.optimizers = build_optimizers(
+            self.predictor, config.training, in_bfloat16=self.predictor.in_bfloat16, workers=self.workers
+        )
+        self.predictor.train()
+        self.predictor.workers = self.smoothed.workers = self.workers
         self._averages: list[list[Any]] = [list(module.parameters()) for module in (self.smoothed, self.predictor)]
         self._buffers = list(zip(self.smoothed.buffers(), self.predictor.buffers(), strict=True))
         self._rate = torch.zeros((), device=fabric.device)
@@ -81,25 +94,26 @@ class Learner:
         assert isinstance(module, Predictor)
         return module
 
-    def update(self, batch: Batch, *, num_steps: int) -> Update:
-        """One update of so many."""
-        rate = learning_rate_at(self.config.training, batch.step, num_steps)
+    def update(self, batch: Batch, *, rate: float) -> Update:
+        """One update at a learning rate."""
         self.set_learning_rate(rate)
         (loss, mse, nats, distortion, norm), gradients = self.passes(batch)
         skipped = not math.isfinite(norm)
         if not skipped:
             self.apply_gradients(gradients)
-        return Update(loss, mse, nats, distortion, rate, batch.draws.forced.numel(), skipped)
+        draws = batch.draws
+        num_observed = len(draws.noise) * draws.forced.shape[1]
+        return Update(loss, mse, nats, distortion, rate, draws.forced.numel(), num_observed, skipped)
 
     def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
-        """Forward and backward: loss, mse, rate, distortion and the gradients' norm, means over processes; gradients.
+        """Forward and backward: loss, mse, rate, distortion and the gradients' norm, over all processes; gradients.
 
         Gradients come clipped, and last until the next passes.
         """
         together = bool(batch.draws.forced.all())
         weight = torch.tensor(self.kl_weight(batch.epoch))
         values, gradients = self._passes[together](*batch.clip, *batch.draws, weight)
-        return self.fabric.all_reduce(values, reduce_op="mean").tolist(), gradients  # pyright: ignore
+        return values.tolist(), gradients
 
     def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Step and average."""
@@ -117,20 +131,82 @@ class Learner:
         self.averaged.n_averaged += 1
 
     def _both_passes(self, together: bool, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Observe every share of the clips, assemble the bound of all of them, and send its slopes back."""
         clip, draws, weight = Clip(*given[:4]), Draws(*given[4:-1]), given[-1]
-        self.model.zero_grad(set_to_none=True)
-        _, terms = self.observe(clip, draws, kl_weight=weight, together=together)
-        self.fabric.backward(terms.loss)
-        # Over all parameters: Fabric's own clipping sees one optimiser's only. Gradients are averaged over processes
-        # before this, so every process sees the same norm.
-        limit = self.config.training.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), limit)
-        values = torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach()
-        gradients = [parameter.grad for parameter in self.predictor.parameters() if parameter.grad is not None]
-        return values, gradients
+        count = min(self.workers.count, len(draws.forced))
+        shares = [(share_of(clip, number, count), share_of(draws, number, count)) for number in range(count)]
+        observations = self.workers.map(functools.partial(self._observe_share, together), shares)
+        terms, slopes = self._bound_of_all(observations, [draws.observed() for _, draws in shares], weight)
+        parts = self.workers.map(self._backward_share, list(zip(observations, slopes, strict=True)))
+        gradients = parts[0]
+        for part in parts[1:]:  # in their order, whichever was ready first: sums of floats depend on it
+            torch._foreach_add_(gradients, part)  # pyright: ignore[reportPrivateImportUsage]
+        gradients = self._summed_over_processes(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.config.training.clip_norm:
+            scale = (self.config.training.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach(), gradients
+
+    def _observe_share(self, together: bool, share: tuple[Clip, Draws]) -> Observation:
+        with self.fabric.autocast():
+            clip, draws = share
+            return self.predictor(*clip, draws, together=together)
+
+    def _bound_of_all(
+        self, observations: Sequence[Observation], observed: Sequence[Tensor], weight: Tensor
+    ) -> tuple[BoundTerms, list[tuple[Tensor, Tensor]]]:
+        """The bound of the clips of all shares and processes; its slopes by each share's squared errors and rates."""
+        parts = [
+            torch.cat(part).detach().float()
+            for part in (
+                [one.mse for one in observations],
+                [one.rate_nats for one in observations],
+                list(observed),
+            )
+        ]
+        # One process's rows after the other's, so that each can take its own slopes out again.
+        parts = [self._of_all_processes(part) for part in parts]
+        mse, rate = (part.requires_grad_() for part in parts[:2])
+        terms = self.bound(mse, rate, parts[2] > 0, weight)
+        sizes = [len(one.mse) for one in observations]
+        own = slice(self.fabric.global_rank * sum(sizes), (self.fabric.global_rank + 1) * sum(sizes))
+        slopes = [slope[own].split(sizes) for slope in torch.autograd.grad(terms.loss, (mse, rate))]
+        return terms, list(zip(*slopes, strict=True))
+
+    def _of_all_processes(self, part: Tensor) -> Tensor:
+        """The rows of every process, in the order of their ranks."""
+        if self.fabric.world_size == 1:
+            return part
+        whole = part.new_zeros(self.fabric.world_size, *part.shape)
+        whole[self.fabric.global_rank] = part
+        gathered = self.fabric.all_reduce(whole, reduce_op="sum")
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
+
+    def _backward_share(self, share: tuple[Observation, tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """A share's part of the gradients; zeros where it did not use a parameter."""
+        observation, (mse_slope, rate_slope) = share
+        outputs, slopes = [observation.mse], [mse_slope]
+        if observation.rate_nats.requires_grad:  # not where z is always the prior's mean
+            outputs, slopes = [*outputs, observation.rate_nats], [mse_slope, rate_slope]
+        gradients = torch.autograd.grad(outputs, self.parameters, slopes, allow_unused=True, materialize_grads=True)
+        return [in_order_of(*pair) for pair in zip(self.parameters, gradients, strict=True)]
+
+    def _summed_over_processes(self, gradients: list[Tensor]) -> list[Tensor]:
+        if self.fabric.world_size == 1:
+            return gradients
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        summed = self.fabric.all_reduce(flat, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        pieces = summed.split([gradient.numel() for gradient in gradients])
+        return [
+            in_order_of(parameter, piece.view(parameter.shape))
+            for parameter, piece in zip(self.parameters, pieces, strict=True)
+        ]
 
     def _step(self, *gradients: Tensor) -> None:
-        for parameter, gradient in zip(self.predictor.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         for optimizer in self.optimizers:
             optimizer.step()
@@ -145,42 +221,36 @@ class Learner:
 
     def forget_gradients(self) -> None:
         """Drop gradients, and all that the optimiser and the average remember of them."""
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.averaged.n_averaged.zero_()
         self._build_replays()
 
+    @torch.inference_mode()
     def observe(
-        self,
-        clip: Clip,
-        draws: Draws,
-        *,
-        kl_weight: float | Tensor,
-        model: torch.nn.Module | None = None,
-        together: bool | None = None,
+        self, clip: Clip, draws: Draws, *, kl_weight: float, predictor: Predictor
     ) -> tuple[Observation, BoundTerms]:
-        """Observe a clip and assemble the bound with this KL weight; `together` as in `Predictor.forward`."""
+        """Observe a clip with a predictor, without gradients, and assemble the bound."""
         device = self.fabric.device
-        parts = (part.to(device, non_blocking=True) for part in clip)
-        draws = Draws(*(part.to(device, non_blocking=True) for part in draws))
-        observation = (model or self.model)(*parts, draws, together=together)
-        terms = self.bound(observation, kl_weight)
-        # Imagined clips have no rate: they weigh in the loss, and must not thin out what is reported of the others.
-        observed = 1.0 - draws.imagined.float().mean()
-        rate = terms.rate_nats / observed.clamp_min(1.0 / len(draws.imagined))
-        return observation, dataclasses.replace(terms, rate_nats=rate)
+        clip = Clip(*(part.to(device) for part in clip))
+        draws = Draws(*(part.to(device) for part in draws))
+        with self.fabric.autocast():
+            observation = predictor(*clip, draws)
+        return observation, self.bound(observation.mse, observation.rate_nats, draws.observed(), kl_weight)
 
-    def bound(self, observation: Observation, kl_weight: float | Tensor) -> BoundTerms:
+    def bound(self, mse: Tensor, rate_nats: Tensor, observed: Tensor, kl_weight: float | Tensor) -> BoundTerms:
         """The terms of the bound over some predicted frames."""
         bound = self.config.bound
         height, width = parse_size(self.config.size)
         return bound_terms(
-            observation.mse,
-            observation.rate_nats,
+            mse,
+            rate_nats,
             num_values=3 * height * width,
             variance=None if bound.likelihood_variance == "optimal" else bound.likelihood_variance,
             kl_weight=kl_weight,
+            observed=observed,
         )
 
     def kl_weight(self, epoch: int) -> float:
@@ -216,17 +286,11 @@ class Learner:
         self._build_replays()
 
 
-def learning_rate_at(training: Training, step: int, num_steps: int) -> float:
-    """The schedule's value for a step of so many."""
-    return learning_rate(
-        step,
-        num_steps,
-        schedule=training.learning_rate_schedule,
-        peak=training.learning_rate,
-        warmup_steps=min(training.warmup_steps, num_steps // 2),  # a short run must still reach its peak
-        milestones=training.milestones,
-        milestone_factor=training.milestone_factor,
-    )
+def in_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in its parameter's memory order: fused optimisers go through both as they lie in memory."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def kept_of_average(decay: float, num_averaged: int) -> float:

@@ -1,10 +1,11 @@
-"""The machine a run lives on: device, precision, threads, and the signals that ask it to stop.
+"""What a run asks of its machine: work prepared ahead, votes of its processes, and the signals that ask it to stop.
 
 Knows no model. Next: `training.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -17,52 +18,33 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from posecast.errors import InputError
+from posecast.model.device import available_cores, machine_profile, processor_name
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
     from lightning_fabric import Fabric
 
-Precision = Literal["auto", "32-true", "bf16-mixed"]
 MOST_AHEAD = 12
 """Threads. One cuts about 500 clips a second (8 frames of 32x64, augmented); a GPU learns from ten times as many."""
 One = TypeVar("One")
 Other = TypeVar("Other")
 
 
-def resolve_device(device: str) -> str:
-    """auto, cpu, cuda or mps to what is there. Raises InputError."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return "cuda" if available["cuda"] else "cpu"
-    if not available.get(device):
-        there = ", ".join(name for name, present in available.items() if present)
-        raise InputError(f"The device {device!r} is not there; this machine has {there}.")
-    return device
-
-
-def resolve_precision(precision: Precision, accelerator: str) -> Any:
-    """bf16 where the processor multiplies it natively, float32 elsewhere."""
-    if precision != "auto":
-        return precision
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if accelerator == "cpu" and native else "32-true"
-
-
-def machine_facts(fabric: Fabric) -> dict[str, Any]:
-    """What config.json says of the machine; processes and threads are restored on resuming."""
+def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
+    """What config.json says of the machine; processes, threads and shares are restored on resuming."""
     return {
         "device": str(fabric.device),
         "processes": fabric.world_size,
         "threads": torch.get_num_threads(),
+        "shares": shares,
         "precision": str(fabric._precision.precision),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "processor": processor_name(),
+        "cores": available_cores(),
+        "code_paths": torch.backends.cpu.get_cpu_capability(),
+        "measured": dataclasses.asdict(machine_profile()) if fabric.device.type == "cpu" else None,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

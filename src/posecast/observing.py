@@ -6,17 +6,19 @@ so nothing here is a prediction. Next: `evaluation.py` scores predictions; docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.data.recordings import Recording
 from posecast.metrics import Pixels, psnr_db
-from posecast.model.elbo import Gaussian, distortion_nats, kl_nats, log_density
+from posecast.model.elbo import distortion_nats, kl_nats, log_density
 from posecast.model.predictor import Predictor, seeded
 
 RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
@@ -42,34 +44,55 @@ class Reconstruction:
     num_units: int
 
 
-@torch.inference_mode()
-def reconstruct(predictor: Predictor, recordings: Sequence[Recording]) -> Reconstruction:
-    """What happens when z is the posterior's mean, own predictions fed back: the posterior sees the target.
+@dataclass(frozen=True)
+class Observed:
+    """Frames 2..T of a recording, each decoded with the posterior's mean."""
 
-    A unit of z is active if the variance of its posterior mean over frames is above 0.01 (Burda et al. 2016, 4.4).
-    """
-    psnrs, errors, rates = [], [], []
-    num_frames, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for recording in recordings:
-        own_psnrs, own_errors = [], []
-        for q, p, predicted, true in observed(predictor, recording):
-            own_psnrs.append(psnr_db(as_pixels(predicted), true)[0])
-            own_errors.append((predicted.cpu() - as_pictures(true)).square().mean().item())
-            rates.append(kl_nats(q, p).item())
-            mean = q.mean[0].double().cpu()
-            num_frames, total, squares = num_frames + 1, total + mean, squares + mean.square()
-        psnrs.append(np.mean(own_psnrs))
-        errors.append(np.mean(own_errors))
-    variance = squares / num_frames - (total / num_frames).square()
-    active = int((variance > ACTIVE_VARIANCE).sum())
-    return Reconstruction(
-        float(np.mean(psnrs)), float(np.mean(errors)), float(np.mean(rates)), active, variance.numel()
+    means: Float[Tensor, "N Z h w"]
+    """Of the posterior, on the CPU."""
+    rate_nats: Float[np.ndarray, " N"]
+    mse: Float[np.ndarray, " N"]
+    decoded: Pixels
+
+
+@torch.inference_mode()
+def observe(predictor: Predictor, recording: Recording) -> Observed:
+    """See a recording through the posterior: z is its mean, own predictions fed back where the networks see them."""
+    if predictor.instants_are_independent:
+        instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // AT_ONCE))
+        parts = predictor.workers.map(partial(_observe_instants, predictor, recording), instants)
+    else:
+        parts = list(_observe_in_turn(predictor, recording))
+    means, rates, frames = (torch.cat(part) for part in zip(*parts, strict=True))
+    true = as_pictures(recording.frames[1:])
+    mse = (frames - true).square().mean((1, 2, 3))
+    return Observed(means, rates.numpy(), mse.numpy(), as_pixels(frames))
+
+
+AT_ONCE = 64
+"""Frames observed in one batch where instants do not depend on each other."""
+Part = tuple[Tensor, Tensor, Tensor]
+"""Posterior means, rates and decoded frames of some instants, on the CPU."""
+
+
+@torch.inference_mode()
+def _observe_instants(predictor: Predictor, recording: Recording, instants: np.ndarray) -> Part:
+    networks, device = predictor.networks, next(predictor.parameters()).device
+    anchor = networks.encode_anchor(
+        as_pictures(recording.frames[:1]).to(device), as_pictures(recording.poses[:1]).to(device)
     )
+    condition = networks.encode_condition(
+        pose_windows(recording.poses, instants, predictor.pose_window).to(device), anchor
+    )
+    memory = torch.zeros(len(instants), *networks.memory_shape, device=device)
+    p, _ = networks.prior((), condition, memory)
+    current = networks.encode_frame(as_pictures(recording.frames[instants]).to(device))
+    q = networks.posterior(current, (), condition, p)
+    frames = networks.decode((), condition, q.mean)
+    return q.mean.float().cpu(), kl_nats(q, p).cpu(), frames.cpu()
 
 
-@torch.inference_mode()
-def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gaussian, Gaussian, Tensor, Pixels]]:
-    """Posterior, prior, prediction and true frame of every instant from the second on."""
+def _observe_in_turn(predictor: Predictor, recording: Recording) -> Iterator[Part]:
     device = next(predictor.parameters()).device
     networks = predictor.networks
     frames = as_pictures(recording.frames).to(device)
@@ -78,13 +101,27 @@ def observed(predictor: Predictor, recording: Recording) -> Iterator[tuple[Gauss
     frame = frames[:1]
     memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor)
     for t in range(1, len(recording)):
-        previous = networks.encode_frame(frame)
+        previous = predictor.encode_previous(frame)
         condition = networks.encode_condition(poses[t : t + 1], anchor)
         p, memory = networks.prior(previous, condition, memory)
         q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, condition, p)
         memory = networks.remember(memory, q.mean)
-        frame = networks.paint(previous, condition, q.mean)
-        yield q, p, frame, recording.frames[t : t + 1]
+        frame = networks.decode(previous, condition, q.mean)
+        yield q.mean.float().cpu(), kl_nats(q, p).cpu(), frame.cpu()
+
+
+def reconstruct(observed: Sequence[Observed], recordings: Sequence[Recording]) -> Reconstruction:
+    """Return what z carries: how well frames are decoded from a posterior that sees them.
+
+    A unit of z is active if the variance of its posterior mean over frames is above 0.01 (Burda et al. 2016, 4.4).
+    """
+    pairs = zip(observed, recordings, strict=True)
+    psnrs = [psnr_db(one.decoded, recording.frames[1:]).mean() for one, recording in pairs]
+    means = torch.cat([one.means.double() for one in observed])
+    active = int((means.var(0, correction=0) > ACTIVE_VARIANCE).sum())
+    rate = float(np.mean(np.concatenate([one.rate_nats for one in observed])))
+    mse = float(np.mean([one.mse.mean() for one in observed]))
+    return Reconstruction(float(np.mean(psnrs)), mse, rate, active, means[0].numel())
 
 
 @dataclass(frozen=True)
@@ -101,7 +138,13 @@ class Bounds:
 
 @torch.inference_mode()
 def bounds(
-    predictor: Predictor, recording: Recording, variance: float, *, particles: int = PARTICLES, seed: int = 0
+    predictor: Predictor,
+    recording: Recording,
+    variance: float,
+    *,
+    particles: int = PARTICLES,
+    seed: int = 0,
+    tick: Callable[[int], None] | None = None,
 ) -> Bounds:
     """Both bounds, with z drawn from the posterior and predictions fed back.
 
@@ -111,13 +154,20 @@ def bounds(
     weights at each instant estimates p(x_t | x_<t), and where the effective number of particles falls under a half they
     are drawn anew by their weights. The product of the averages is unbiased for p(x), so its log is on average a bound.
     """
-    plain, _ = filtered(predictor, recording, variance, particles, seed, resample=False)
-    _, weighted = filtered(predictor, recording, variance, particles, seed, resample=True)
+    plain, _ = filtered(predictor, recording, variance, particles, seed, resample=False, tick=tick)
+    _, weighted = filtered(predictor, recording, variance, particles, seed, resample=True, tick=tick)
     return Bounds(plain, weighted, particles, variance)
 
 
 def filtered(
-    predictor: Predictor, recording: Recording, variance: float, particles: int, seed: int, *, resample: bool
+    predictor: Predictor,
+    recording: Recording,
+    variance: float,
+    particles: int,
+    seed: int,
+    *,
+    resample: bool,
+    tick: Callable[[int], None] | None = None,
 ) -> tuple[float, float]:
     """The particles' mean log weight (with the KL in closed form) and the log of their mean weight, nats per frame."""
     device = next(predictor.parameters()).device
@@ -135,13 +185,15 @@ def filtered(
     log_weights = torch.zeros(particles)
     plain = weighted = 0.0
     for t in range(1, len(recording)):
-        previous = networks.encode_frame(frame)
+        if tick:
+            tick(particles)
+        previous = predictor.encode_previous(frame)
         condition = repeated(networks.encode_condition(windows[t : t + 1], anchor))
         current = repeated(networks.encode_frame(frames[t : t + 1]))
         p, memory = networks.prior(previous, condition, memory)
         q = networks.posterior(current, previous, condition, p)
         z = q.sample(torch.randn(particles, *predictor.latent_shape, generator=generator).to(device))
-        frame, memory = networks.paint(previous, condition, z), networks.remember(memory, z)
+        frame, memory = networks.decode(previous, condition, z), networks.remember(memory, z)
         mse = (frame - frames[t : t + 1]).square().flatten(1).mean(1)
         distortion = distortion_nats(mse.double(), frame[0].numel(), variance)
         plain -= float((distortion + kl_nats(q, p)).mean())
@@ -167,21 +219,21 @@ TRAVERSED, REACH, STOPS = 3, 2.5, 7
 
 
 @torch.inference_mode()
-def traversal(predictor: Predictor, recording: Recording) -> list[Pixels]:
+def traversal(predictor: Predictor, recording: Recording, observed: Observed) -> list[Pixels]:
     """One pose, z moved along its strongest directions: for each direction `[STOPS, H, W, 3]`, strongest first.
 
     Directions are principal components of the posterior's means over the recording, z goes from -REACH to REACH
     standard deviations about their mean, and the strongest are those that change the picture most. All else, the true
     frame before among it, stays as it is in the middle of the recording.
     """
-    means = torch.stack([q.mean[0].flatten() for q, *_ in observed(predictor, recording)])
+    means = observed.means.flatten(1).to(next(predictor.parameters()).device)
     centre = means.mean(0)
     _, sizes, components = torch.linalg.svd(means - centre, full_matrices=False)
     deviations = sizes / max(1, len(means) - 1) ** 0.5
     networks, device, t = predictor.networks, means.device, len(recording) // 2
     frames = as_pictures(recording.frames[[0, t - 1]]).to(device)
     anchor = networks.encode_anchor(frames[:1], as_pictures(recording.poses[:1]).to(device))
-    previous = networks.encode_frame(frames[1:])
+    previous = predictor.encode_previous(frames[1:])
     window = pose_windows(recording.poses, np.array([t]), predictor.pose_window).to(device)
     condition = networks.encode_condition(window, anchor)
 
@@ -189,7 +241,7 @@ def traversal(predictor: Predictor, recording: Recording) -> list[Pixels]:
         stops = torch.linspace(-REACH, REACH, STOPS, device=device)[:, None]
         z = (centre + stops * deviation * component).unflatten(1, predictor.latent_shape)
         before, known = (tuple(scale.expand(STOPS, -1, -1, -1) for scale in part) for part in (previous, condition))
-        return networks.paint(before, known, z)
+        return networks.decode(before, known, z)
 
     strips = [painted(*pair) for pair in zip(components[: 4 * TRAVERSED], deviations, strict=False)]
     strips.sort(key=lambda strip: -float((strip[-1] - strip[0]).square().mean()))

@@ -6,6 +6,7 @@ Knows no loss and no step. Next: `learning.py`, which uses them.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from posecast.config import Training
+from posecast.model.threads import Workers
 
 SMALLEST_SIDE = 16
 """A matrix with a shorter side has too few directions to be worth balancing; Adam takes it."""
@@ -21,12 +23,19 @@ EPSILON = 1e-12
 """Added to what AdamW and Muon divide gradients by. The loss is in units of squared error, where a prior, which only
 the KL teaches, has gradients of 1e-8 and less: torch's 1e-8 would hold it still. Adam, the course's, keeps torch's."""
 ITERATIONS = 5
+AT_ONCE = 8
+"""Kernels of one shape that are stepped in one batch."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration; steepest at 0, so that five rounds suffice (Jordan et al. 2024)."""
 
 
-def build_optimizers(module: nn.Module, training: Training) -> list[torch.optim.Optimizer]:
-    """What trains all parameters: Adam or AdamW alone, or Muon for large kernels and AdamW for the rest."""
+def build_optimizers(
+    module: nn.Module, training: Training, *, in_bfloat16: bool = False, workers: Workers | None = None
+) -> list[torch.optim.Optimizer]:
+    """What trains all parameters: Adam or AdamW alone, or Muon for large kernels and AdamW for the rest.
+
+    Muon multiplies in bfloat16 where the run does; its kernels are shared out among `workers`.
+    """
     parameters = list(module.parameters())
     adam: dict[str, Any] = {"lr": training.learning_rate, "betas": (training.beta1, training.beta2), "fused": True}
     adam["capturable"] = parameters[0].is_cuda  # so that a step can be recorded
@@ -40,7 +49,14 @@ def build_optimizers(module: nn.Module, training: Training) -> list[torch.optim.
     adamw = torch.optim.AdamW(rest, **adam, eps=EPSILON, weight_decay=training.weight_decay)
     if not kernels:  # networks of toy width
         return [adamw]
-    return [Muon(kernels, lr=training.learning_rate, weight_decay=training.weight_decay), adamw]
+    muon = Muon(
+        kernels,
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        product_dtype=torch.bfloat16 if in_bfloat16 else torch.float32,
+        workers=workers,
+    )
+    return [muon, adamw]
 
 
 def is_large_kernel(parameter: Tensor) -> bool:
@@ -57,9 +73,17 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, kernels: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
+        self,
+        kernels: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        *,
+        product_dtype: torch.dtype = torch.float32,
+        workers: Workers | None = None,
     ) -> None:
         super().__init__(kernels, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.product_dtype, self.workers = product_dtype, workers or Workers(1)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -72,11 +96,11 @@ class Muon(torch.optim.Optimizer):
             for kernel in group["params"]:
                 if kernel.grad is not None:
                     alike[kernel.shape].append(kernel)
-            for kernels in alike.values():
-                self._step_alike(kernels, group)
+            self.workers.map(functools.partial(self._step_alike, group), by_work(alike.values()))
         return loss
 
-    def _step_alike(self, kernels: list[Any], group: dict[str, Any]) -> None:
+    @torch.no_grad()
+    def _step_alike(self, group: dict[str, Any], kernels: list[Any]) -> None:
         """Step kernels of one shape. The learning rate may be a tensor, which a recorded step reads anew."""
         for kernel in kernels:
             if not self.state[kernel]:
@@ -86,7 +110,8 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
         # Nesterov's
         looking_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
-        directions = orthogonalised(torch.stack([as_matrix(one) for one in looking_ahead]))
+        matrices = torch.stack([as_matrix(one) for one in looking_ahead])
+        directions = orthogonalised(matrices, self.product_dtype)
         directions *= group["lr"] * (0.2 * max(directions.shape[1:]) ** 0.5)
         torch._foreach_mul_(kernels, 1.0 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
         torch._foreach_sub_(kernels, [as_kernel(one, kernels[0].shape) for one in directions])  # pyright: ignore[reportPrivateImportUsage]
@@ -104,19 +129,51 @@ def as_kernel(matrix: Tensor, shape: torch.Size) -> Tensor:
     return matrix.view(rows, height, width, columns).permute(0, 3, 1, 2)
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def by_work(groups: Iterable[list[Any]]) -> list[list[Any]]:
+    """Kernels of one shape, the groups with most to multiply first, cut up so that threads end at the same time."""
+    pieces = [group[start : start + AT_ONCE] for group in groups for start in range(0, len(group), AT_ONCE)]
+    return sorted(
+        pieces, key=lambda piece: -len(piece) * piece[0].numel() * min(piece[0].shape[0], piece[0][0].numel())
+    )
+
+
+def orthogonalised(matrices: Tensor, product_dtype: torch.dtype = torch.float32) -> Tensor:
     """The nearest matrices `[N, O, I]` with singular values near 1, mostly 0.7 to 1.2, float32.
 
-    The quintic Newton-Schulz iteration, in bfloat16: products of matrices only, no decomposition.
+    The quintic Newton-Schulz iteration: products of matrices only, no decomposition. In float32 it runs on the Gram
+    matrix X X', whose side is the shorter one: X_k is Q_k X with Q_k a polynomial of X X', so that only the first and
+    the last product touch X. In bfloat16, which has too few digits for the squares of small singular values, it runs on
+    X itself.
     """
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(product_dtype)
     x = x.mT if tall else x
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(EPSILON)
-    a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        # Sums are taken within the products: passes over memory cost as much as the products themselves.
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+    if product_dtype == torch.float32:
+        x = gram_factor(x @ x.mT) @ x
+    else:
+        a, b, c = COEFFICIENTS
+        for _ in range(ITERATIONS):
+            gram = x @ x.mT
+            # Sums are taken within the products: passes over memory cost as much as the products themselves.
+            polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if tall else x).float()
+
+
+def gram_factor(gram: Tensor) -> Tensor:
+    """Q `[N, O, O]` such that Q X is the iteration's last X, from X X' of the first.
+
+    With P_k = a I + b G_k + c G_k^2 a step is X_(k+1) = P_k X_k, so G_(k+1) = P_k G_k P_k and Q_(k+1) = P_k Q_k: all
+    are polynomials of one symmetric matrix, and commute.
+    """
+    a, b, c = COEFFICIENTS
+    factor = None
+    for iteration in range(ITERATIONS):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        factor = polynomial if factor is None else polynomial @ factor
+        if iteration + 1 < ITERATIONS:
+            gram = (polynomial @ gram) @ polynomial
+    assert factor is not None
+    return factor

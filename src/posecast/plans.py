@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posecast.config import Config
+from posecast.config import Config, flattened
 from posecast.errors import InputError
 from posecast.files import read_json
-from posecast.resuming import flattened
 from posecast.settings import from_dict
 
 PLAN = "experiment.json"

@@ -5,11 +5,17 @@ In: a configuration and circumstances, then and now. Out: nothing, or an InputEr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from posecast.config import Config, to_dict
+import torch
+
+from posecast.checkpoint import read_config
+from posecast.config import Config, flattened, to_dict
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
+from posecast.pace import Plan
 
 
 def check_same(config: Config, saved: Config) -> None:
@@ -24,26 +30,51 @@ def check_same(config: Config, saved: Config) -> None:
         )
 
 
-def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+@dataclass(frozen=True)
+class Record:
+    """What beside configuration and footage decides a run's bytes, as config.json records it."""
+
+    plan: Plan
+    processes: int
+    precision: Any
+    threads: int
+    """Inside an operator."""
+    shares: int
+    """Of an update's clips, each computed by one thread."""
+    repeated: bool = False
+    """Whether the plan is followed to its end; otherwise a budget of minutes may plan again."""
 
 
-def check_same_circumstances(facts: dict[str, Any], devices: int, precision: str, footage: Footage) -> None:
-    """Raise InputError if data, processes or arithmetic are not what the run was begun with."""
-    machine = facts["machine"]
-    if machine["processes"] != devices:
+def recorded(run: Path) -> Record:
+    """The record of a run. Raises InputError where there is none, as for an imported run."""
+    facts = read_config(run)[1]
+    if "machine" not in facts:
         raise InputError(
-            f"This run was begun with {machine['processes']} process(es), not {devices}; "
-            "resume it with the same --devices."
+            f"{run} was imported, so it has no updates to go on with or to repeat; start from it with --from."
         )
-    if machine["precision"] != precision:
+    machine, entries = facts["machine"], facts.get("plan") or [[0, facts["num_steps"]]]
+    return Record(
+        plan=Plan(tuple((int(step), int(num_steps)) for step, num_steps in entries)),
+        processes=machine["processes"],
+        precision=machine["precision"],
+        threads=int(machine.get("threads") or torch.get_num_threads()),
+        shares=int(machine.get("shares") or 1),
+        repeated=facts.get("repeated") is True,
+    )
+
+
+def check_circumstances(record: Record, devices: int, precision: str) -> None:
+    """Raise InputError if processes or arithmetic are not what the run was begun with."""
+    if record.processes != devices:
         raise InputError(
-            f"This run was begun in {machine['precision']}, not {precision}; leave --precision out to resume it."
+            f"This run was begun with {record.processes} process(es), not {devices}; go on with the same --devices."
         )
+    if precision not in ("auto", record.precision):
+        raise InputError(f"This run was begun in {record.precision}, not {precision}; leave --precision out.")
+
+
+def check_footage(facts: dict[str, Any], footage: Footage) -> None:
+    """Raise InputError if the data are not what the run was begun with."""
     before, now = (source.get("fingerprint") for source in (facts.get("source", {}), footage.facts))
     if before != now:
         raise InputError(

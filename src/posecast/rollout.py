@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,14 @@ from torch import Tensor, nn
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.errors import InputError
 from posecast.model.predictor import Predictor, by_instant, seeded, time_major
+from posecast.model.priors import Features
 from posecast.replaying import Replayed
 
 Latent = Literal["sample", "mean"]
+MEET_EVERY = 16
+"""Instants that a worker rolls out before it waits for the others."""
+ROWS_AT_ONCE = 32
+"""Pictures decoded in one batch where instants do not depend on each other."""
 POSES_AHEAD = 64
 """Pose maps encoded at once: a batch fills the cores, and memory stays flat."""
 
@@ -57,7 +63,6 @@ def rollout(
     return rollout_together(predictor, [Given(first_frame, poses, anchor)], generators=generators)
 
 
-@torch.inference_mode()
 def rollout_together(
     predictor: Predictor, given: Sequence[Given], *, generators: Sequence[torch.Generator] | None = None
 ) -> Iterator[Float[Tensor, "S*N 3 H W"]]:
@@ -65,19 +70,68 @@ def rollout_together(
 
     One generator a row. T is the longest sequence's; a shorter one stays at its last pose, and its further frames
     mean nothing. Rows do not depend on each other, but for the rounding of sums in batches of another size.
+    On a CPU the predictor's workers share rows out, or instants where none depends on the one before.
     """
     device = next(predictor.parameters()).device
     predictor, arithmetic = for_imagining(predictor, device)
+    if predictor.instants_are_independent:
+        return _instants_at_once(predictor, given, generators, arithmetic)
+    futures = len(generators) // len(given) if generators else 1
+    count = min(predictor.workers.count, futures if len(given) == 1 else len(given)) if device.type == "cpu" else 1
+    if count == 1:
+        return _in_turn(predictor, given, generators, arithmetic)
+    return _merged(predictor, _split(given, generators, futures, count), arithmetic)
+
+
+def _split(
+    given: Sequence[Given], generators: Sequence[torch.Generator] | None, futures: int, count: int
+) -> list[tuple[Sequence[Given], Sequence[torch.Generator] | None]]:
+    """Rows in `count` shares: sequences with all their futures, or the futures of a single one."""
+    if len(given) == 1:
+        assert generators is not None
+        return [(given, [generators[row] for row in rows]) for rows in np.array_split(np.arange(futures), count)]
+    shares = []
+    for rows in np.array_split(np.arange(len(given)), count):
+        own = generators[rows[0] * futures : (rows[-1] + 1) * futures] if generators else None
+        shares.append(([given[row] for row in rows], own))
+    return shares
+
+
+def _merged(
+    predictor: Predictor,
+    shares: Sequence[tuple[Sequence[Given], Sequence[torch.Generator] | None]],
+    arithmetic: torch.autocast,
+) -> Iterator[Tensor]:
+    """Shares of rows rolled out by a worker each, some instants at a time so that they seldom meet."""
+    streams = [_in_turn(predictor, given, generators, arithmetic) for given, generators in shares]
+    length = max(len(one.poses) for given, _ in shares for one in given)
+    for start in range(1, length, MEET_EVERY):
+        count = min(MEET_EVERY, length - start)
+
+        def advanced(stream: Iterator[Tensor], count: int = count) -> list[Tensor]:
+            frames = list(islice(stream, count))
+            # A share of shorter sequences has ended: its further frames mean nothing.
+            return frames + [frames[-1] if frames else torch.zeros(0)] * (count - len(frames))
+
+        last = predictor.workers.map(advanced, streams)
+        for frames in zip(*last, strict=True):
+            yield torch.cat(frames)
+
+
+@torch.inference_mode()
+def _in_turn(
+    predictor: Predictor,
+    given: Sequence[Given],
+    generators: Sequence[torch.Generator] | None,
+    arithmetic: torch.autocast,
+) -> Iterator[Tensor]:
+    """Frame by frame, each from the one before."""
     networks, sequences = predictor.networks, len(given)
+    device = next(predictor.parameters()).device
     futures = len(generators) // sequences if generators else 1
-    anchors = [one.anchor or (one.first_frame, one.poses[0]) for one in given]
-    anchor_frames, anchor_poses = (
-        np.stack([np.asarray(part) for part in parts]) for parts in zip(*anchors, strict=True)
-    )
-    first = as_pictures(np.stack([one.first_frame for one in given])).to(device)
-    own_pose = windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
+    first, own_pose = first_of(predictor, given)
     with arithmetic:
-        anchor = networks.encode_anchor(as_pictures(anchor_frames).to(device), as_pictures(anchor_poses).to(device))
+        anchor = anchors_of(predictor, given)
         # The first frame does not tell all of z: every future begins with a z of its own.
         noise = None
         if generators and networks.memory_shape[0]:
@@ -86,13 +140,13 @@ def rollout_together(
         frame, own_pose = repeat((first, own_pose), futures)
         memory, _ = predictor.begin(seen, own_pose, own_anchor, noise)
 
-    def painted(*given: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(*given: Tensor) -> tuple[Tensor, Tensor]:
         frame, memory, *condition = given
         noise = condition.pop() if generators else None
         with arithmetic:
-            return predictor.imagine_step(networks.encode_frame(frame), tuple(condition), memory, noise)
+            return predictor.imagine_step(predictor.encode_previous(frame), tuple(condition), memory, noise)
 
-    step = Replayed(painted, device)
+    step = Replayed(decoded, device)
     length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
@@ -104,6 +158,64 @@ def rollout_together(
             frame, memory = step(frame, memory, *repeat(condition, futures), *noise)
             frame = frame.clone()  # the next step writes there
             yield frame  # outside of `arithmetic`: whoever takes the frame computes in their own precision
+
+
+@torch.inference_mode()
+def _instants_at_once(
+    predictor: Predictor,
+    given: Sequence[Given],
+    generators: Sequence[torch.Generator] | None,
+    arithmetic: torch.autocast,
+) -> Iterator[Tensor]:
+    """Many instants in one batch, where none depends on the one before; pieces of them shared out among workers."""
+    networks, sequences = predictor.networks, len(given)
+    device = next(predictor.parameters()).device
+    futures = len(generators) // sequences if generators else 1
+    rows = sequences * futures
+    with arithmetic:
+        anchor = anchors_of(predictor, given)
+    length = max(len(one.poses) for one in given)
+    piece = max(1, ROWS_AT_ONCE // rows)  # of fixed size, so that frames do not depend on the number of workers
+    together = piece * (predictor.workers.count if device.type == "cpu" else 1)
+
+    @torch.inference_mode()
+    def decoded(work: tuple[np.ndarray, Tensor | None]) -> Tensor:
+        instants, noise = work
+        windows = windows_at(given, instants, predictor.pose_window).to(device)
+        with arithmetic:
+            condition = networks.encode_condition(windows, anchor)
+            if futures > 1:
+                copies = (scale.repeat_interleave(futures, 0) for scale in condition)
+                condition = tuple(copy.contiguous(memory_format=torch.channels_last) for copy in copies)
+            memory = torch.zeros(len(instants) * rows, *networks.memory_shape, device=device)
+            return predictor.imagine_step((), condition, memory, None if noise is None else noise.to(device))[0]
+
+    for start in range(1, length, together):
+        pieces = [
+            np.arange(first, min(first + piece, start + together, length))
+            for first in range(start, min(start + together, length), piece)
+        ]
+        noises = [
+            torch.cat([draw(generators, predictor.latent_shape) for _ in instants]) if generators else None
+            for instants in pieces
+        ]
+        for frames in predictor.workers.map(decoded, list(zip(pieces, noises, strict=True))):
+            yield from frames.split(rows)
+
+
+def first_of(predictor: Predictor, given: Sequence[Given]) -> tuple[Tensor, Tensor]:
+    """The given first frames, `[S, 3, H, W]`, and their windows of pose maps, `[S, P, H, W]`."""
+    device = next(predictor.parameters()).device
+    first = as_pictures(np.stack([one.first_frame for one in given])).to(device)
+    return first, windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
+
+
+def anchors_of(predictor: Predictor, given: Sequence[Given]) -> Features:
+    """The features of every sequence's anchor, encoded once."""
+    device = next(predictor.parameters()).device
+    pairs = [one.anchor or (one.first_frame, one.poses[0]) for one in given]
+    frames, poses = (as_pictures(np.stack([np.asarray(p) for p in parts])) for parts in zip(*pairs, strict=True))
+    return predictor.networks.encode_anchor(frames.to(device), poses.to(device))
 
 
 def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor, torch.autocast]:

@@ -47,20 +47,24 @@ def teacher_forcing_rate(epoch: int, *, start: float, step: float, decay_from: i
 
 def learning_rate(
     step: int,
-    num_steps: int,
     *,
+    progress: float,
     schedule: LearningRateSchedule,
     peak: float,
     warmup_steps: int,
+    warmup_progress: float,
     milestones: tuple[float, ...],
     milestone_factor: float,
 ) -> float:
-    """Linear warm-up to `peak`, then cosine to 0, a factor at each milestone (a share of all steps), or flat."""
+    """Linear warm-up to `peak`, then cosine to 0, a factor at each milestone, or flat.
+
+    `progress` is the share of the training gone by at `step`, `warmup_progress` at the end of the warm-up.
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     if schedule == "cosine":
-        share = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-        return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+        share = (progress - warmup_progress) / max(1e-12, 1.0 - warmup_progress)
+        return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, share))))
     if schedule == "milestones":
-        return peak * milestone_factor ** sum(step >= share * num_steps for share in milestones)
+        return peak * milestone_factor ** sum(progress + 1e-9 >= share for share in milestones)
     return peak

@@ -16,15 +16,14 @@ from posecast.config import Config, parse_size
 from posecast.data.packed import load_recordings
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
-from posecast.evaluation import Hidden, Scores, check_scorable, evaluate, mean_rollout
+from posecast.evaluation import Evaluation, Hidden, Scores, check_scorable, evaluate_fully
 from posecast.factors import fit_reader, recorded_factors
 from posecast.files import write_json
 from posecast.media import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
+from posecast.metrics import Pixels
 from posecast.model.predictor import Predictor
 from posecast.observing import REACH, STOPS, traversal
-from posecast.rollout import predict
 
-SHOWN_FUTURES, SHOWN_INSTANTS = 4, 8
 SPREAD_WHITE = 8.0
 """Of 255: the standard deviation that is shown white."""
 SIDE_BY_SIDE_FRAMES = 630
@@ -38,10 +37,11 @@ def score_run(
     split: str = "val",
     futures: int = 10,
     seed: int = 0,
+    bound: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Score a run on a split, write scores.json and samples/. Raises InputError."""
+    """Score a run on a split, write scores.json and samples/; options as of `evaluate_fully`. Raises InputError."""
     if split not in ("train", "val"):
         raise InputError(f"The split {split!r} has no true frames to score against; choose val or train.")
     predictor = load_run(run, device)
@@ -49,7 +49,7 @@ def score_run(
     size = parse_size(config.size)
     recordings = load_recordings(data, split, size)
     check_scorable(recordings, split, size)
-    scores = evaluate(
+    found = evaluate_fully(
         predictor,
         recordings,
         training=training_recordings(config, facts),
@@ -58,12 +58,13 @@ def score_run(
         seed=seed,
         split=split,
         selected_on=str(facts.get("selected_on", "")),
+        bound=bound,
         progress=progress,
     )
-    write_samples(run / "samples", split, predictor, recordings[0])
-    write_latent_samples(run / "samples", split, predictor, recordings[0], seed)
-    write_json(run / "scores.json", scores.as_json())  # last: a run with scores has its pictures too
-    return scores
+    write_samples(run / "samples", split, recordings[0], found.mean)
+    write_latent_samples(run / "samples", split, predictor, recordings[0], found)
+    write_json(run / "scores.json", found.scores.as_json())  # last: a run with scores has its pictures too
+    return found.scores
 
 
 def training_recordings(config: Config, facts: dict) -> list[Recording] | None:
@@ -92,10 +93,9 @@ def hidden_factors(data: Path, split: str, recordings: Sequence[Recording], size
     return Hidden(reader, recorded) if reader else None
 
 
-def write_samples(folder: Path, split: str, predictor: Predictor, recording: Recording) -> None:
+def write_samples(folder: Path, split: str, recording: Recording, rolled_out: Pixels) -> None:
     """A strip and a moving side-by-side of the first recording: pose, truth, the prior's mean."""
     truth, poses = recording.frames, recording.poses
-    rolled_out = mean_rollout(predictor, recording)
     write_png(folder / f"{split}-strip.png", rollout_strip(truth, poses, rolled_out))
     rows = {"pose": poses, "truth": truth, "predicted": np.concatenate([truth[:1], rolled_out])}
     with open_writer(folder / f"{split}-side-by-side.webp", fps=25) as video:
@@ -104,18 +104,19 @@ def write_samples(folder: Path, split: str, predictor: Predictor, recording: Rec
             video.write(side_by_side(columns, number + 1, scale=display_scale(truth)))
 
 
-def write_latent_samples(folder: Path, split: str, predictor: Predictor, recording: Recording, seed: int) -> None:
+def write_latent_samples(
+    folder: Path, split: str, predictor: Predictor, recording: Recording, found: Evaluation
+) -> None:
     """What z does: moved along its strongest directions, and several futures beside each other with their spread."""
-    strips = traversal(predictor, recording)
+    strips = traversal(predictor, recording, found.observed)
     rows = {f"z {number}": list(strip) for number, strip in enumerate(strips, start=1)}
     scale = display_scale(recording.frames)
     stops = [f"{stop:+.1f}" for stop in np.linspace(-REACH, REACH, STOPS)]
     write_png(folder / f"{split}-traversal.png", contact_sheet(rows, scale=scale, tops=stops))
-    instants = set(np.linspace(1, len(recording) - 1, SHOWN_INSTANTS).round().astype(int).tolist())
-    stream = predict(predictor, recording.frames[0], recording.poses, seed=seed, futures=SHOWN_FUTURES)
-    shown = {number: frames for number, frames in enumerate(stream) if number in instants}
+    shown = found.futures
     rows = {"truth": [recording.frames[number] for number in shown]}
-    rows |= {f"future {n + 1}": [frames[n] for frames in shown.values()] for n in range(SHOWN_FUTURES)}
+    futures = min(len(frames) for frames in shown.values())
+    rows |= {f"future {n + 1}": [frames[n] for frames in shown.values()] for n in range(futures)}
     rows["spread"] = [spread_picture(frames) for frames in shown.values()]
     numbers = [str(1 + number) for number in shown]
     write_png(folder / f"{split}-futures.png", contact_sheet(rows, scale=scale, tops=numbers))

@@ -123,8 +123,8 @@ def read(
         windows = pose_windows(recording.poses, chosen, predictor.pose_window).to(device)
         current = networks.encode_frame(as_pictures(recording.frames[chosen]).to(device))
         reading = networks.read(current, networks.encode_condition(windows, anchor))
-        means.append(reading.mean.flatten(1).double().cpu().numpy())
-        variances.append(reading.log_variance.flatten(1).double().exp().cpu().numpy())
+        means.append(reading.mean.flatten(1).cpu().double().numpy())
+        variances.append(reading.log_variance.flatten(1).cpu().double().exp().numpy())
     return np.concatenate(means), np.concatenate(variances)
 
 

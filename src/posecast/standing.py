@@ -5,6 +5,7 @@ In: updates. Out: what is saved with every state and told to watchers. Next: `tr
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from posecast.batches import teacher_forcing_rate_at
 from posecast.errors import TrainingFailed
 from posecast.learning import Learner, Update
+from posecast.pace import Plan
 
 MOST_SKIPPED_IN_A_ROW = 20
 
@@ -21,7 +23,7 @@ MOST_SKIPPED_IN_A_ROW = 20
 class Standing:
     """How far training has come; saved with every state."""
 
-    num_steps: int
+    plan: Plan
     step: int = 0
     epoch: int = 0
     batch: int = 0
@@ -30,6 +32,25 @@ class Standing:
     best_psnr_db: float = -math.inf
     sums: dict[str, float] = field(default_factory=dict)
     """Sums over the updates of the current epoch, and `seconds` spent on them."""
+    spent_s: float = 0.0
+    """Seconds of a budget of minutes that are spent."""
+
+    @property
+    def num_steps(self) -> int:
+        """Updates in all, as planned last."""
+        return self.plan.num_steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, as a state holds them."""
+        return {**dataclasses.asdict(self), "plan": [list(entry) for entry in self.plan.entries]}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Standing:
+        """The inverse of `to_dict`; a state of before plans has a number of updates instead."""
+        content = dict(content)
+        entries = content.pop("plan", None) or [(0, content["num_steps"])]
+        content.pop("num_steps", None)
+        return cls(plan=Plan(tuple((int(step), int(num_steps)) for step, num_steps in entries)), **content)
 
 
 @dataclass(frozen=True)
@@ -67,25 +88,36 @@ def account(standing: Standing, update: Update, seconds: float) -> None:
             )
         return
     standing.skipped_in_a_row = 0
-    for name in ("loss", "mse", "rate_nats", "distortion_nats"):
-        sums[name] = sums.get(name, 0.0) + getattr(update, name)
+    for name, value in (
+        ("loss", update.loss),
+        ("mse", update.mse),
+        ("observed", float(update.num_observed)),
+        ("rate_nats", update.rate_nats * update.num_observed),
+        ("distortion_nats", update.distortion_nats * update.num_observed),
+    ):
+        sums[name] = sums.get(name, 0.0) + value
     sums["learning_rate"] = update.learning_rate
+
+
+def epoch_means(sums: dict[str, float]) -> dict[str, float | None]:
+    """Loss and mse over updates; rate and distortion over observed predictions; None where there were none."""
+    used, observed = sums.get("updates", 0.0) - sums.get("skipped", 0.0), sums.get("observed", 0.0)
+    return {
+        name: sums.get(key, 0.0) / count if count else None
+        for name, key, count in (
+            ("loss", "loss", used),
+            ("mse", "mse", used),
+            ("rate", "rate_nats", observed),
+            ("distortion", "distortion_nats", observed),
+        )
+    }
 
 
 def training_entry(learner: Learner, standing: Standing) -> dict[str, Any]:
     """The part of an epoch's log line that the updates give."""
     sums = standing.sums
-    used = sums["updates"] - sums["skipped"]
     processes = learner.fabric.world_size
-    means = {
-        name: sums.get(key, 0.0) / used if used else None
-        for name, key in (
-            ("loss", "loss"),
-            ("mse", "mse"),
-            ("rate", "rate_nats"),
-            ("distortion", "distortion_nats"),
-        )
-    }
+    means = epoch_means(sums)
     return {
         "epoch": standing.epoch,
         "step": standing.step,

@@ -12,6 +12,7 @@ from posecast.data.checking import CheckResult, limited
 from posecast.data.course import Finding, printable
 
 if TYPE_CHECKING:
+    from posecast.doctor import Diagnosis
     from posecast.evaluation import Scores
     from posecast.extraction import Extracted
     from posecast.factors import FactorEvidence
@@ -181,3 +182,15 @@ def print_inspection(found: Inspection) -> None:
     print_findings("Remarks", found.remarks)
     if not found.errors:
         print("No errors.")
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """What a machine has, section by section, and advice: plain text, so that it can be pasted anywhere."""
+    for title, lines in found.sections.items():
+        print(title)
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            print(f"  {name:<{width}}  {value}")
+    print("advice")
+    for sentence in found.advice or ["Nothing to mend."]:
+        print(f"  {sentence}")

@@ -34,33 +34,34 @@ from posecast.checkpoint import (
     training_lock,
     write_config,
     write_log,
+    write_plan,
 )
-from posecast.config import Config
+from posecast.config import Config, Training
 from posecast.data.augmentation import Augmentation
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.data.rooms import measure_rooms
 from posecast.driving import body_of_footage
-from posecast.errors import InputError, InterruptedTraining, TrainingFailed
+from posecast.errors import InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
 from posecast.launching import Processes, launch
 from posecast.learning import Learner
 from posecast.machine import (
-    Precision,
     StopRequested,
     StopRequests,
     any_of,
     machine_facts,
     mapped_ahead,
-    resolve_device,
-    resolve_precision,
     stop_requests,
     threads_ahead,
 )
+from posecast.model.device import Precision, machine_profile, resolve_device, resolve_precision
 from posecast.model.predictor import Predictor
-from posecast.pace import plan_steps, stage_of, steps_per_epoch
-from posecast.resuming import check_same, check_same_circumstances
+from posecast.model.threads import operator_threads
+from posecast.pace import Pacer, Plan, first_plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch
+from posecast.resuming import Record, check_circumstances, check_footage, check_same, recorded
+from posecast.schedules import learning_rate
 from posecast.settling import settled
 from posecast.standing import Standing, Status, Watcher, account, training_entry
 from posecast.validation import NOT_VALIDATED, validated
@@ -75,6 +76,7 @@ def train(
     devices: int = 1,
     precision: Precision = "auto",
     start_from: str | Path | None = None,
+    repeat: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
     deterministic: bool = False,
@@ -82,38 +84,42 @@ def train(
 ) -> None:
     """Train a run into the folder `out`. With several processes `footage` is called in each of them.
 
-    `start_from` is a run whose weights to begin with. `resume` goes on where `out` stopped, starts if nothing was
+    `start_from` is a run whose weights to begin with; `repeat` is one whose updates to make again as they were planned
+    there. `resume` goes on where `out` stopped, starts if nothing was
     saved there, and does nothing if it is finished; with `force` it goes on although configuration or circumstances
     differ from what it was begun with, and then equals no uninterrupted run. Without `resume`, `force` replaces a run.
     Raises InputError; InterruptedTraining after SIGINT or SIGTERM, with the state saved; TrainingFailed when losses
     stay non-finite or a process dies.
     """
+    began = time.monotonic()
     run = Path(out)
     accelerator = resolve_device(device)
     check_divisible(config, devices)
     seen = footage_seen(config, footage)
     build_cutter(config, seen).first(config.training.fast_share if config.training.fast_epochs else 1.0)
     initial = initial_weights(Path(start_from), Predictor(config)) if start_from is not None else None
-    arithmetic = resolve_precision(precision, accelerator)
-    num_steps = None
+    record = dataclasses.replace(recorded(Path(repeat)), repeated=True) if repeat is not None else None
+    if record and not force:
+        check_circumstances(record, devices, precision)
     # Only now, when nothing is left to be wrong, is anything touched.
     with training_lock(run):
         if resume and (run / RUN_MARKER).exists():
-            arithmetic, num_steps = _what_was_begun(run, config, devices, precision, arithmetic, seen, force=force)
+            record = _what_was_begun(run, config, devices, precision, seen, force=force)
         else:
             claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force, besides=LOCKS)
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
             strategy="auto" if devices == 1 else Processes(),
-            precision=arithmetic,
+            precision=record.precision if record and precision == "auto" else resolve_precision(precision, accelerator),
         )
         task = functools.partial(
             _build_and_fit,
             config=config,
             footage=footage,
             run=run,
-            num_steps=num_steps,
+            record=record,
+            began=began,
             initial=initial,
             deterministic=deterministic,
             watcher=watcher,
@@ -122,18 +128,15 @@ def train(
 
 
 def _what_was_begun(
-    run: Path, config: Config, devices: int, precision: Precision, arithmetic: Any, seen: Footage, *, force: bool
-) -> tuple[Any, int]:
-    """Arithmetic and number of updates of a run that is to go on. Raises InputError unless it goes on as it began."""
-    saved, facts = read_config(run)
-    if "machine" not in facts:
-        raise InputError(f"{run} was imported, so there is nothing to resume; start from it with --from.")
-    if precision == "auto":
-        arithmetic = facts["machine"]["precision"]
+    run: Path, config: Config, devices: int, precision: Precision, seen: Footage, *, force: bool
+) -> Record:
+    """What a run that is to go on was begun with. Raises InputError unless it goes on as it began."""
+    record, (saved, facts) = recorded(run), read_config(run)
     if not force:
         check_same(config, saved)
-        check_same_circumstances(facts, devices, arithmetic, seen)
-    return arithmetic, facts["num_steps"]
+        check_circumstances(record, devices, precision)
+        check_footage(facts, seen)
+    return record
 
 
 def _build_and_fit(
@@ -142,36 +145,84 @@ def _build_and_fit(
     config: Config,
     footage: Footage | Callable[[], Footage],
     run: Path,
-    num_steps: int | None,
+    record: Record | None,
+    began: float,
     initial: dict[str, Tensor] | None,
     deterministic: bool,
     watcher: Watcher | None,
 ) -> None:
-    """Build, go on or begin, and train to the end. `num_steps` is None for a new run."""
-    began = time.monotonic()
+    """Build, go on or begin, and train to the end. `record` is None for a new run."""
     if deterministic:
         torch.use_deterministic_algorithms(True)
     seen = footage_seen(config, footage)
     cutter = build_cutter(config, seen)
-    learner = Learner(fabric, config, initial)
-    saved = load_state(run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
-    if saved is None:
-        standing = Standing(num_steps or plan_steps(learner, cutter, seen, began))
-        if fabric.global_rank == 0:
-            facts = {"source": seen.facts, "selected_on": seen.selected_on, "num_steps": standing.num_steps}
-            facts["body"] = body_of_footage(seen.train, seen.facts).to_json()
-            write_config(run, config, {**facts, "machine": machine_facts(fabric)})
-            write_log(run, [])
-    else:
-        learner.load_state(saved)
-        threads = read_config(run)[1].get("machine", {}).get("threads")
-        torch.set_num_threads(int(threads or torch.get_num_threads()))  # another number would round otherwise
-        standing = Standing(**saved["standing"])
-        if fabric.global_rank == 0:
-            write_log(run, read_json_lines(run / "log.jsonl")[: standing.epoch])
-    fabric.barrier()
-    with stop_requests() as requests:
-        _fit(learner, cutter, seen, standing, run, watcher if fabric.global_rank == 0 else None, requests)
+    threads = (record.threads, record.shares) if record else chosen_threads(fabric, config)
+    with operator_threads(threads[0]):
+        learner = Learner(fabric, config, initial, shares=threads[1])
+        try:
+            saved = load_state(run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
+            standing, pacer = _standing_and_pacer(learner, cutter, seen, saved, record, began)
+            if fabric.global_rank == 0:
+                if saved is None:
+                    repeated = record is not None and record.repeated
+                    _write_beginning(run, learner, seen, standing, repeated=repeated)
+                write_log(run, read_json_lines(run / "log.jsonl")[: standing.epoch])
+            fabric.barrier()
+            watching = watcher if fabric.global_rank == 0 else None
+            with stop_requests() as requests:
+                _fit(learner, cutter, seen, standing, run, watching, requests, pacer)
+        finally:
+            learner.workers.close()
+
+
+def chosen_threads(fabric: Fabric, config: Config) -> tuple[int, int]:
+    """Operator threads and shares of an update, as this machine was measured to be quickest.
+
+    Processes of one machine share its cores. BatchNorm's statistics are of the whole batch, which is not shared out.
+    """
+    if fabric.device.type != "cpu":
+        return torch.get_num_threads(), 1
+    profile = machine_profile()
+    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in Predictor(config).modules())
+    if profile.shares > 1 and not normalises:
+        return 1, max(1, profile.shares // fabric.world_size)
+    return max(1, profile.operator_threads // fabric.world_size), 1
+
+
+def _standing_and_pacer(
+    learner: Learner,
+    cutter: ClipCutter,
+    footage: Footage,
+    saved: dict[str, Any] | None,
+    record: Record | None,
+    began: float,
+) -> tuple[Standing, Pacer | None]:
+    """Where training stands, and who plans again; nobody where the updates are given, or are those of a record."""
+    minutes = learner.config.budget.minutes
+    standing = Standing.from_dict(saved["standing"]) if saved else Standing(record.plan) if record else None
+    finished = standing is not None and standing.step >= standing.num_steps
+    pacer = None
+    if minutes is not None and not finished and not (record and record.repeated):
+        ends = began + 60.0 * minutes - (standing.spent_s if standing else 0.0)
+        pacer = measured_pacer(learner, cutter, footage, ends)
+    if saved is not None:
+        learner.load_state(saved)  # after the measurement, which leaves no trace in what it clears
+    if standing is None:
+        standing = Standing(learner.fabric.broadcast(first_plan(learner.config, cutter, pacer)))
+    return standing, pacer
+
+
+def _write_beginning(run: Path, learner: Learner, footage: Footage, standing: Standing, *, repeated: bool) -> None:
+    facts = {
+        "source": footage.facts,
+        "selected_on": footage.selected_on,
+        "num_steps": standing.num_steps,
+        "plan": [list(entry) for entry in standing.plan.entries],
+        "repeated": repeated,
+        "body": body_of_footage(footage.train, footage.facts).to_json(),
+        "machine": machine_facts(learner.fabric, learner.workers.count),
+    }
+    write_config(run, learner.config, facts)
 
 
 def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Footage:
@@ -209,36 +260,81 @@ def _fit(
     run: Path,
     watcher: Watcher | None,
     requests: StopRequests,
+    pacer: Pacer | None,
 ) -> None:
     """The loop. State is saved between updates: every so many seconds, on a request to stop, and at the end."""
     config, fabric = learner.config, learner.fabric
-    saved_at = time.monotonic()
+    saved_at, seconds_before, began_at = time.monotonic(), standing.spent_s, time.monotonic()
+    if watcher:
+        watcher(Status(standing, None, None))  # it has begun, however long the first update takes
     while standing.step < standing.num_steps or standing.batch > 0:  # a stop may come before its epoch is ended
-        length, batch_size = stage_of(config, cutter, standing.epoch, standing.num_steps, fabric.world_size)
+        length, batch_size = stage_of(config, cutter, standing.epoch, standing.plan, fabric.world_size)
+        stage = stages(config.training, fabric.world_size).index((length, batch_size))
         shorter = cutter.of_length(length)
         plans = enumerate(remaining_plans(config, shorter, batch_size, standing), start=standing.step)
         prepare = functools.partial(prepared, learner, shorter, standing.epoch)
         began = time.monotonic()
         for batch in mapped_ahead(prepare, plans, threads_ahead(fabric)):
-            update = learner.update(batch, num_steps=standing.num_steps)
-            account(standing, update, time.monotonic() - began)
+            if standing.step >= standing.num_steps:
+                break
+            update = learner.update(batch, rate=learning_rate_at(config.training, standing.plan, standing.step))
+            seconds = time.monotonic() - began
+            began = time.monotonic()
+            account(standing, update, seconds)
+            standing.spent_s = seconds_before + began - began_at
             if watcher:
                 watcher(Status(standing, update, None))
             waited = time.monotonic() - saved_at
-            stop, due = any_of(fabric, bool(requests), waited > config.training.save_every_seconds)
+            wishes = (bool(requests), waited > config.training.save_every_seconds, _wants_a_plan(pacer))
+            stop, due, replan = any_of(fabric, *wishes)
+            if pacer:
+                pacer.note_update(stage, seconds)
+            if replan and pacer:
+                _plan_again(fabric, standing, pacer)
             if stop or due:
                 save(learner, standing, run)
                 saved_at = time.monotonic()
             if stop:
                 raise InterruptedTraining(requests.number)
-            began = time.monotonic()
+        before = time.monotonic()
         entry = end_epoch(learner, footage, standing, run, requests)
         if entry is None:
             save(learner, standing, run)
             raise InterruptedTraining(requests.number)
+        if pacer:
+            if entry.get("validation_loss") is not None:  # the first process validates, and plans
+                pacer.note_validation(time.monotonic() - before)
+            if standing.step < standing.num_steps and any_of(fabric, pacer.is_due(epoch_ended=True))[0]:
+                _plan_again(fabric, standing, pacer)
         if watcher:
             watcher(Status(standing, None, entry))
     save(learner, standing, run)
+
+
+def _wants_a_plan(pacer: Pacer | None) -> bool:
+    return pacer is not None and pacer.is_due(epoch_ended=False)
+
+
+def _plan_again(fabric: Fabric, standing: Standing, pacer: Pacer) -> None:
+    """As many updates as now fit; all processes take the first one's plan."""
+    num_steps = fabric.broadcast(pacer.num_steps(standing.plan, standing.step))
+    standing.plan = new_plan(standing.plan, standing.step, int(num_steps))
+
+
+def learning_rate_at(training: Training, plan: Plan, step: int) -> float:
+    """The schedule's value at a step of a plan."""
+    plan = plan.at(step)
+    warmup = min(training.warmup_steps, plan.num_steps // 2)  # a short run must still reach its peak
+    return learning_rate(
+        step,
+        progress=plan.progress(step),
+        schedule=training.learning_rate_schedule,
+        peak=training.learning_rate,
+        warmup_steps=warmup,
+        warmup_progress=plan.progress(warmup),
+        milestones=training.milestones,
+        milestone_factor=training.milestone_factor,
+    )
 
 
 def prepared(learner: Learner, cutter: ClipCutter, epoch: int, numbered: tuple[int, ClipPlan]) -> Batch:
@@ -248,14 +344,13 @@ def prepared(learner: Learner, cutter: ClipCutter, epoch: int, numbered: tuple[i
 
 
 def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standing: Standing) -> Iterator[ClipPlan]:
-    """The batches of the current epoch that are still to come, within the number of updates."""
+    """The batches of the current epoch that are still to come."""
     training = config.training
     per_epoch = steps_per_epoch(config, cutter, standing.epoch)
     if standing.epoch < training.fast_epochs:
         cutter = cutter.first(training.fast_share)  # the same recordings, cut short: plans fit both
     plans = cutter.epoch(per_epoch * batch_size, batch_size, config.seed, standing.epoch)
-    left = standing.num_steps - standing.step
-    return islice(plans, standing.batch, min(per_epoch, standing.batch + left))
+    return islice(plans, standing.batch, per_epoch)
 
 
 def end_epoch(
@@ -290,6 +385,7 @@ def end_epoch(
         if kept:
             save_weights(run / "epochs" / f"epoch-{standing.epoch + 1:04d}.safetensors", predictor.state_dict())
         write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
+        write_plan(run, standing.plan.entries)
     fabric.barrier()
     standing.epoch += 1
     standing.batch = 0
@@ -314,5 +410,5 @@ def save(learner: Learner, standing: Standing, run: Path) -> None:
                 f"Weights or the optimiser are not finite at update {standing.step}; training stopped, and what was "
                 "saved before stays. Go on from there with --resume, --force and a lower --learning-rate."
             )
-        save_state(run, {**state, "standing": dataclasses.asdict(standing), "step": standing.step})
+        save_state(run, {**state, "standing": standing.to_dict(), "step": standing.step})
     learner.fabric.barrier()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from posecast.batches import VALIDATION
 from posecast.data.clips import ClipCutter, ClipPlan
@@ -65,12 +66,18 @@ def validation_bound(learner: Learner, predictor: Predictor, footage: Footage, e
         for start in range(0, len(one) - length + 1, length)
     ]
     generator = seeded(VALIDATION, learner.config.seed)
-    terms = []
+    batches = []
     for first in range(0, len(rows), training.batch_size):
         index, start = np.array(rows[first : first + training.batch_size]).T
         noise = torch.randn(len(index), length - 1, *learner.predictor.latent_shape, generator=generator)
-        clip = cutter.cut(ClipPlan(index, start, np.zeros_like(start), np.zeros_like(start)))
-        _, bound = learner.observe(clip, free_running(noise), kl_weight=learner.kl_weight(epoch), model=predictor)
-        terms.append([bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()])
-    means = np.mean(terms, axis=0).tolist()
+        batches.append((ClipPlan(index, start, np.zeros_like(start), np.zeros_like(start)), noise))
+
+    def terms_of(batch: tuple[ClipPlan, Tensor]) -> list[float]:
+        plan, noise = batch
+        kl_weight = learner.kl_weight(epoch)
+        _, bound = learner.observe(cutter.cut(plan), free_running(noise), kl_weight=kl_weight, predictor=predictor)
+        return [bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()]
+
+    terms, weights = learner.workers.map(terms_of, batches), [len(noise) for _, noise in batches]
+    means = np.average(terms, axis=0, weights=weights).tolist()
     return tuple(value if math.isfinite(value) else None for value in means)

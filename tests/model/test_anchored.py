@@ -48,7 +48,7 @@ def test_sizes_by_configuration_alone(size: tuple[int, int], config: Anchored) -
     prior, _ = networks.prior(**features, memory=torch.zeros(2, *networks.memory_shape))
     z = networks.posterior(current, **features, prior=prior).mean
     assert z.shape[1:] == networks.latent_shape
-    assert networks.paint(**features, z=z).shape == (2, 3, *size)
+    assert networks.decode(**features, z=z).shape == (2, 3, *size)
 
 
 def test_channels_last_holds_through_the_networks() -> None:
@@ -76,7 +76,7 @@ def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
         == (2, *((1, 1) if spans == "picture" else (4, 8)))
     )
     assert networks.remember(memory, q.mean).shape == memory.shape
-    assert networks.paint(**features, z=q.mean).shape == (2, 3, 16, 32)
+    assert networks.decode(**features, z=q.mean).shape == (2, 3, 16, 32)
 
 
 @pytest.mark.parametrize("prior", ["fixed", "learned", "recurrent", "stationary"])
@@ -105,11 +105,11 @@ def test_a_painted_frame_depends_on_everything_it_is_given() -> None:
     features, other = features_of(networks), features_of(networks, seed=1)
     del features["current"], other["current"]
     z = torch.randn(2, *networks.latent_shape)
-    painted = networks.paint(**features, z=z)
+    painted = networks.decode(**features, z=z)
     assert ((painted > 0) & (painted < 1)).all()
-    assert not torch.equal(painted, networks.paint(**features, z=-z))
+    assert not torch.equal(painted, networks.decode(**features, z=-z))
     for name in features:
-        assert not torch.equal(painted, networks.paint(**(features | {name: other[name]}), z=z)), name
+        assert not torch.equal(painted, networks.decode(**(features | {name: other[name]}), z=z)), name
 
 
 @torch.inference_mode()

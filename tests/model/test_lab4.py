@@ -56,7 +56,7 @@ def test_outputs_are_bounded_as_said(output: str) -> None:
     networks = Lab4Networks(Lab4(8, 4, 4, 8, output=output), (8, 8)).eval()  # pyright: ignore[reportArgumentType]
     torch.nn.init.normal_(networks.Generator[7].weight, std=50.0)
     features = networks.encode_frame(torch.rand(2, 3, 8, 8)), networks.encode_condition(torch.rand(2, 3, 8, 8), ())
-    painted = networks.paint(*features, torch.randn(2, 4, 8, 8))
+    painted = networks.decode(*features, torch.randn(2, 4, 8, 8))
     within = bool(((painted >= 0) & (painted <= 1)).all())
     assert within == (output != "none")
 

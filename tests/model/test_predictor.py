@@ -8,6 +8,8 @@ import torch
 from posecast.config import Config
 from posecast.model.predictor import Draws, Predictor, at, batch_major, free_running, seeded, time_major
 
+from ..conftest import small
+
 
 def awake(config: Config) -> Predictor:
     torch.manual_seed(0)
@@ -52,12 +54,13 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
     at_once = predictor(**clip, draws=draws)
     networks = predictor.networks
     anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
-    memory, owed = predictor.begin(networks.encode_frame(clip["frames"][:, 0]), clip["poses"][:, 0], anchor)
+    first = networks.encode_frame(clip["frames"][:, 0])
+    memory, owed = predictor.begin(first, clip["poses"][:, 0], anchor, draws.first_noise)
     for t in range(4):
         frames = clip["frames"]
         painted, rate, memory = predictor.observe_step(
             networks.encode_frame(frames[:, t + 1]),
-            networks.encode_frame(frames[:, t]),
+            networks.encode_frame(frames[:, t]) if networks.feedback else (),
             networks.encode_condition(clip["poses"][:, t + 1], anchor),
             memory,
             draws.noise[:, t],
@@ -70,16 +73,16 @@ def test_a_clip_at_once_equals_frame_by_frame(either: Config) -> None:
 
 
 @torch.inference_mode()
-def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
+def test_feedback_feeds_the_own_prediction_back(fed_back: Config) -> None:
     """Frame by frame, each painted from the one painted before, with the memory carried on: the clip is the same."""
-    predictor = awake(either)
+    predictor = awake(fed_back)
     clip = random_clip(predictor)
     draws = free(predictor)
-    fed_back = predictor(**clip, draws=draws)
+    unrolled = predictor(**clip, draws=draws)
     networks, frames = predictor.networks, clip["frames"]
     anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
     painted = frames[:, 0]
-    memory, owed = predictor.begin(networks.encode_frame(painted), clip["poses"][:, 0], anchor)
+    memory, owed = predictor.begin(networks.encode_frame(painted), clip["poses"][:, 0], anchor, draws.first_noise)
     for t in range(4):
         painted, rate, memory = predictor.observe_step(
             networks.encode_frame(frames[:, t + 1]),
@@ -88,14 +91,14 @@ def test_feedback_feeds_the_own_prediction_back(either: Config) -> None:
             memory,
             draws.noise[:, t],
         )
-        torch.testing.assert_close(fed_back.predictions[:, t], painted, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(fed_back.rate_nats[:, t], rate + owed, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(unrolled.predictions[:, t], painted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(unrolled.rate_nats[:, t], rate + owed, atol=1e-3, rtol=1e-4)
         owed = torch.zeros(())  # z_1 is paid for once
 
 
 @torch.inference_mode()
-def test_forcing_on_and_off_agree_on_the_first_predicted_frame_only(either: Config) -> None:
-    predictor = awake(either)
+def test_forcing_on_and_off_agree_on_the_first_predicted_frame_only(fed_back: Config) -> None:
+    predictor = awake(fed_back)
     clip = random_clip(predictor)
     on, off = predictor(**clip, draws=forced(predictor)), predictor(**clip, draws=free(predictor))
     torch.testing.assert_close(on.predictions[:, 0], off.predictions[:, 0], atol=1e-5, rtol=1e-5)
@@ -103,8 +106,8 @@ def test_forcing_on_and_off_agree_on_the_first_predicted_frame_only(either: Conf
 
 
 @torch.inference_mode()
-def test_forced_frames_are_chosen_one_by_one(either: Config) -> None:
-    predictor = awake(either)
+def test_forced_frames_are_chosen_one_by_one(fed_back: Config) -> None:
+    predictor = awake(fed_back)
     clip = random_clip(predictor)
     mixed = free(predictor).forced.clone()
     remembers = bool(predictor.networks.memory_shape[0])  # then z knows what was painted before, too
@@ -115,9 +118,9 @@ def test_forced_frames_are_chosen_one_by_one(either: Config) -> None:
     torch.testing.assert_close(result.predictions[1], off.predictions[1], atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_flow_through_fed_back_predictions(either: Config) -> None:
+def test_gradients_flow_through_fed_back_predictions(fed_back: Config) -> None:
     """Without that the sum would not be trained as the bound on log p(x_2..T | x_1, p)."""
-    predictor = awake(either)
+    predictor = awake(fed_back)
     clip = random_clip(predictor)
     draws = free(predictor)
     draws.noise.requires_grad_(True)
@@ -128,9 +131,9 @@ def test_gradients_flow_through_fed_back_predictions(either: Config) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("start", [free, forced])
-def test_a_first_frame_not_given_is_not_seen(either: Config, start: Callable[[Predictor], Draws]) -> None:
+def test_a_first_frame_not_given_is_not_seen(fed_back: Config, start: Callable[[Predictor], Draws]) -> None:
     """Not by the painter: the first prediction is the same whatever the frame was, and another than with it."""
-    predictor = awake(either)
+    predictor = awake(fed_back)
     clip = random_clip(predictor)
     draws = start(predictor)
     hidden = draws._replace(given=torch.tensor([False, True]))
@@ -149,23 +152,50 @@ def test_an_imagined_clip_is_what_a_rollout_would_paint(either: Config, start: C
     """z is the prior's mean: no noise moves it, no target either, and it costs nothing."""
     predictor = awake(either)
     clip = random_clip(predictor)
-    draws = start(predictor)._replace(imagined=torch.tensor([True, False]))
+    draws = start(predictor)
+    draws = draws._replace(noise=draws.noise[:1], first_noise=draws.first_noise[:1])  # the second clip is imagined
+    assert draws.observed().tolist() == [[True] * 4, [False] * 4]
     noisier = draws._replace(noise=draws.noise + 1.0)
     one, two = predictor(**clip, draws=draws), predictor(**clip, draws=noisier)
-    torch.testing.assert_close(one.predictions[0], two.predictions[0], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(one.predictions[1], two.predictions[1], atol=1e-4)
-    assert not one.rate_nats[0].any()
-    assert one.rate_nats[1].all()
+    torch.testing.assert_close(one.predictions[1], two.predictions[1], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(one.predictions[0], two.predictions[0], atol=1e-4)
+    assert one.rate_nats[0].all()
+    assert not one.rate_nats[1].any()
     networks = predictor.networks
     anchor = networks.encode_anchor(clip["anchor_frame"], clip["anchor_pose"])
     first = networks.encode_frame(clip["frames"][:, 0])
     painted, _ = predictor.imagine_step(
-        first,
+        first if networks.feedback else (),
         networks.encode_condition(clip["poses"][:, 1], anchor),
         predictor.begin(first, clip["poses"][:, 0], anchor)[0],
         None,
     )
-    torch.testing.assert_close(one.predictions[0, 0], painted[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.predictions[1, 0], painted[1], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("start", [free, forced])
+def test_observed_and_imagined_clips_do_not_mix(either: Config, start: Callable[[Predictor], Draws]) -> None:
+    """A clip is predicted in a mixed batch as it is alone."""
+    predictor = awake(either)
+    clip, whole = random_clip(predictor), start(predictor)
+    mixed = whole._replace(noise=whole.noise[:1], first_noise=whole.first_noise[:1])
+    together = predictor(**clip, draws=mixed)
+    for number, row in enumerate((slice(0, 1), slice(1, 2))):
+        own = Draws(*(part[row] for part in mixed))
+        alone = predictor(**{name: part[row] for name, part in clip.items()}, draws=own)
+        torch.testing.assert_close(together.predictions[number], alone.predictions[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.rate_nats[number], alone.rate_nats[0], atol=1e-3, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_without_feedback_nothing_depends_on_the_frames_before() -> None:
+    predictor = awake(small("no feedback"))
+    clip, draws = random_clip(predictor), free(predictor)
+    other = clip | {"frames": torch.cat((clip["frames"][:, :3].flip(-1), clip["frames"][:, 3:]), 1)}
+    one, two = (predictor(**each, draws=draws).predictions for each in (clip, other))
+    torch.testing.assert_close(one[:, 2:], two[:, 2:], atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(one[:, 0], two[:, 0], atol=1e-4)  # z saw its own frame
 
 
 def test_time_major_keeps_channels_last_through_slices() -> None:

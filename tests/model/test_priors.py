@@ -59,7 +59,7 @@ def test_learned_sees_each_of_its_conditions() -> None:
 
 def test_recurrent_remembers_frames_further_back_than_the_last() -> None:
     torch.manual_seed(0)
-    prior = RecurrentPrior(8, SHAPE).eval()
+    prior = RecurrentPrior(16, 8, SHAPE).eval()
 
     def after(first: int) -> torch.Tensor:
         memory = torch.zeros(2, *prior.memory_shape)

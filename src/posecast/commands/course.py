@@ -30,7 +30,7 @@ def submit(
     force: Force = False,
 ) -> None:
     """Predict the test sequences: pred_seq0.gif, ... and submission.csv."""
-    from posecast.machine import resolve_device
+    from posecast.model.device import resolve_device
     from posecast.progress import counting
     from posecast.submission import submit as write_submission
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from posecast.commands.options import note
+from posecast.commands.options import note, speaking
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
 from posecast.lab4_template import (
@@ -33,6 +33,7 @@ lab4_app = App(
 
 
 @lab4_app.command
+@speaking
 def train(*, options: Annotated[LabTrain, Parameter(name="*")]) -> list[Words]:
     """Train as the template's Trainer does, with the template's options.
 
@@ -48,6 +49,7 @@ def train(*, options: Annotated[LabTrain, Parameter(name="*")]) -> list[Words]:
 
 
 @lab4_app.command
+@speaking
 def test(*, options: Annotated[LabTest, Parameter(name="*")]) -> list[Words]:
     """Predict the test sequences as the template's Tester does: submission.csv and the GIFs.
 

@@ -17,7 +17,7 @@ from posecast.flags import NO_KNOBS, FlatKnobs, given
 def demo(
     *,
     out: Out = Path("posecast-demo"),
-    minutes: Annotated[float, Parameter(help="Minutes of training.")] = 4.5,
+    minutes: Annotated[float, Parameter(help="Minutes for all of it: drawing, training, scoring.")] = 6.0,
     sequences: Annotated[int, Parameter(help="Training recordings.")] = 8,
     frames: Annotated[int, Parameter(help="Frames in each recording.")] = 630,
     size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "32x64",
@@ -31,15 +31,16 @@ def demo(
     """
     from posecast.data.synthetic import Choreography
     from posecast.demo import demo as tell_story
-    from posecast.progress import TrainingDisplay
+    from posecast.progress import TrainingDisplay, counting
     from posecast.settings import build_config
     from posecast.tables import print_scores
 
     config = build_config(flags={"minutes": minutes, "size": size, "seed": seed})
+    tell_machine("cpu")
     choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden)
     display = TrainingDisplay()
     try:
-        scores = tell_story(out, config, choreography, say=note, watcher=display)
+        scores = tell_story(out, config, choreography, minutes=minutes, say=note, watcher=display, counting=counting)
     finally:
         display.close()
     print_scores(scores)
@@ -64,6 +65,10 @@ def train(
         Parameter(help="Arithmetic; auto takes bfloat16 where the hardware multiplies it natively."),
     ] = "auto",
     start_from: Annotated[Path | None, Parameter(name="--from", help="A run whose weights to start from.")] = None,
+    repeat: Annotated[
+        Path | None,
+        Parameter(help="A run to train again, byte for byte: its configuration, its updates as planned, its threads."),
+    ] = None,
     resume: Annotated[bool, Parameter(help="Go on where OUT stopped; start if nothing was saved there yet.")] = False,
     dry_run: Annotated[bool, Parameter(help="Print the complete configuration and stop.")] = False,
     deterministic: Annotated[bool, Parameter(help="On a GPU: only operators that repeat exactly.")] = False,
@@ -77,6 +82,8 @@ def train(
     if tensorboard:
         require_tensorboard()
     whole = resumed_config(out, recipe, config, given(flags)) if resume else None
+    if repeat is not None:
+        whole = repeated_config(repeat, recipe, config, given(flags))
     whole = whole or build_config(recipe, config, given(flags))
     if dry_run:
         from posecast.config import to_dict
@@ -93,6 +100,7 @@ def train(
     at_least_one("--threads", 1 if threads is None else threads)
     with counting("packing") as progress:
         load_footage(data, parse_size(whole.size), progress=progress, threads=threads)
+    tell_machine(device)
     display = TrainingDisplay()
     watchers: tuple[Any, ...] = (display,)
     if tensorboard:
@@ -106,6 +114,7 @@ def train(
             devices=devices,
             precision=precision,
             start_from=start_from,
+            repeat=repeat,
             resume=resume,
             force=force,
             deterministic=deterministic,
@@ -130,6 +139,24 @@ def resumed_config(out: Path, recipe: str | None, file: Path | None, flags: dict
     if named != saved.recipe:
         raise InputError(f"{out} was begun with recipe {saved.recipe!r}, not {named!r}; leave --recipe out.")
     return change(saved, asked, "the command line")
+
+
+def repeated_config(run: Path, recipe: str | None, file: Path | None, flags: dict[str, Any]) -> Config:
+    """The configuration of a run to repeat. Raises InputError where anything else is asked for beside it."""
+    from posecast.checkpoint import read_config
+
+    if recipe or file or flags:
+        named = "--recipe" if recipe else "--config" if file else "--" + next(iter(flags)).replace("_", "-")
+        raise InputError(f"--repeat takes all of the configuration from {run}; leave {named} out.")
+    return read_config(run)[0]
+
+
+def tell_machine(device: str) -> None:
+    """Say how this machine is used; measured first where that was not done before."""
+    from posecast.model.device import machine_profile, resolve_device
+
+    if resolve_device(device) == "cpu":
+        note(machine_profile(note).sentence())
 
 
 def require_tensorboard() -> None:

@@ -33,6 +33,7 @@ class AnchoredNetworks(nn.Module):
         cells = [side // config.stride for side in size]
         self.whole = config.latent_spans == "picture"
         self.latent_shape = (config.latent_channels, *([1, 1] if self.whole else cells))
+        self.feedback = config.feedback == "frame"
         self.frame_encoder = Encoder(3, widths, config.patch, 1)
         self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1), widths, config.patch, blocks)
         self.anchor_encoder = Encoder(6, widths, config.patch, 1)
@@ -49,7 +50,7 @@ class AnchoredNetworks(nn.Module):
         )
         self.prior_of_z = self._build_prior(config)
         self.stationary = isinstance(self.prior_of_z, StationaryPrior)
-        read_off = 2 if self.stationary else 3
+        read_off = 3 if self.feedback and not self.stationary else 2
         self.posterior_head = GaussianHead(read_off * bottom, bottom, config.latent_channels, whole=self.whole)
         self.decoder = Decoder(config, whole=self.whole)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -91,7 +92,12 @@ class AnchoredNetworks(nn.Module):
             return empty, empty.new_zeros(len(empty))
         p, _ = self.prior((), condition, empty)
         q = self.posterior(first, (), condition, p)
-        return self.remember(empty, q.mean if noise is None else q.sample(noise)), kl_nats(q, p)
+        drawn = 0 if noise is None else len(noise)
+        z = q.mean
+        if noise is not None:
+            z = torch.cat((Gaussian(q.mean[:drawn], q.log_variance[:drawn]).sample(noise), q.mean[drawn:]))
+        rate = torch.where(torch.arange(len(z), device=z.device) < drawn, kl_nats(q, p), 0.0)
+        return self.remember(empty, z), rate
 
     def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         """p(z | what a rollout has), and the memory with this instant in it."""
@@ -105,6 +111,8 @@ class AnchoredNetworks(nn.Module):
         """
         if self.stationary:
             return corrected(prior, self.read(current, condition))
+        if not self.feedback:
+            return self.read(current, condition)
         return self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
 
     def read(self, current: Features, condition: Features) -> Gaussian:
@@ -124,16 +132,17 @@ class AnchoredNetworks(nn.Module):
         """The memory with this instant's z in it."""
         return self.prior_of_z.remember(memory, z)
 
-    def paint(self, previous: Features, condition: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
+    def decode(self, previous: Features, condition: Features, z: Float[Tensor, "N Z h w"]) -> Pictures:
         """The next frame, in (0, 1)."""
         return self.decoder(previous, condition, z)
 
     def _build_prior(self, config: Anchored) -> FixedPrior | LearnedPrior | RecurrentPrior | StationaryPrior:
         width, channels = config.widths[-1], config.latent_channels
+        seen = (2 if self.feedback else 1) * width
         if config.prior == "learned":
-            return LearnedPrior(GaussianHead(2 * width, width, channels, whole=self.whole))
+            return LearnedPrior(GaussianHead(seen, width, channels, whole=self.whole))
         if config.prior == "recurrent":
-            return RecurrentPrior(width, self.latent_shape)
+            return RecurrentPrior(seen, width, self.latent_shape)
         return StationaryPrior(self.latent_shape) if config.prior == "stationary" else FixedPrior(self.latent_shape)
 
 
@@ -239,8 +248,10 @@ class Decoder(nn.Module):
         widths, patch, num_blocks, latent_channels = config.widths, config.patch, config.blocks, config.latent_channels
         coarse_to_fine = list(reversed(widths))
         below = [0 if whole else latent_channels, *coarse_to_fine[1:]]  # z, then what was painted at the scale before
+        self.feedback = config.feedback == "frame"
         self.join = nn.ModuleList(
-            nn.Conv2d(width + joined, width, 1) for width, joined in zip(coarse_to_fine, below, strict=True)
+            nn.Conv2d(width * self.feedback + joined, width, 1) if self.feedback or joined else nn.Identity()
+            for width, joined in zip(coarse_to_fine, below, strict=True)
         )
         self.modulate = nn.ModuleList(
             Modulation(latent_channels, width) if whole else nn.Identity() for width in coarse_to_fine
@@ -260,9 +271,11 @@ class Decoder(nn.Module):
         self.whole = whole
 
     def forward(self, previous: Features, condition: Features, z: Tensor) -> Tensor:
-        x = previous[-1][:, :0] if self.whole else z.to(previous[-1].dtype)
+        x = condition[-1][:, :0] if self.whole else z.to(condition[-1].dtype)
         for scale, (join, modulate, blocks) in enumerate(zip(self.join, self.modulate, self.blocks, strict=True)):
-            x = join(torch.cat((previous[-1 - scale], x), 1)) + condition[-1 - scale]
+            joined = torch.cat((previous[-1 - scale], x), 1) if self.feedback else x
+            known = condition[-1 - scale]
+            x = join(joined) + known if joined.shape[1] else known
             x = blocks(modulate(x, z) if self.whole else x)
             if scale < len(self.up):
                 x = self.up[scale](x)

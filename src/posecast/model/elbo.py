@@ -81,17 +81,25 @@ def distortion_nats(mse: Tensor, num_values: int, variance: Tensor | float) -> T
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """The bound's terms, means over a batch of clips and over their predicted frames; all scalars."""
+    """The bound's terms, means over predicted frames; all scalars."""
 
     loss: Tensor
-    """What is minimised: mse + kl_weight x (2 variance / num_values) x rate_nats."""
+    """What is minimised: mse + kl_weight x (2 variance / num_values) x rate, means over all predicted frames."""
     mse: Tensor
+    """Over all predicted frames."""
     rate_nats: Tensor
+    """Over the observed ones, as the distortion: their sum is the negative bound."""
     distortion_nats: Tensor
 
 
 def bound_terms(
-    mse: Tensor, rate_nats: Tensor, *, num_values: int, variance: float | None, kl_weight: float | Tensor
+    mse: Tensor,
+    rate_nats: Tensor,
+    *,
+    num_values: int,
+    variance: float | None,
+    kl_weight: float | Tensor,
+    observed: Tensor | None = None,
 ) -> BoundTerms:
     """Assemble the loss from squared errors and rates of one shape, one entry per predicted frame.
 
@@ -100,8 +108,21 @@ def bound_terms(
     so the learning rate means the same under every variance. `variance=None` takes the optimal variance, the
     batch's own mean squared error (sigma-VAE, Rybkin et al. 2021), as a constant in the gradient, which
     gives the gradient of (num_values / 2) log mse + kl_weight x rate up to the same factor.
+
+    Args:
+        mse: Squared errors, each a mean over the `num_values` values of a frame.
+        rate_nats: KL(posterior || prior) in nats; 0 where z is not from the posterior.
+        num_values: Values of a frame, 3 H W.
+        variance: The likelihood's, or None for the optimal one.
+        kl_weight: At least 0.
+        observed: True where z is from the posterior, None if everywhere. The optimal variance, the rate and the
+            distortion are of these entries; where there are none, of all.
     """
-    mean_mse, mean_rate = mse.float().mean(), rate_nats.float().mean()
-    s2 = mean_mse.detach().clamp_min(1e-8) if variance is None else torch.full_like(mean_mse, variance)
-    loss = mean_mse + kl_weight * (2.0 * s2 / num_values) * mean_rate
-    return BoundTerms(loss, mean_mse, mean_rate, distortion_nats(mean_mse, num_values, s2))
+    mse, rate_nats = mse.float(), rate_nats.float()
+    mean_mse = mse.mean()
+    weight = torch.ones_like(mse) if observed is None else observed.to(mse.dtype).expand_as(mse)
+    weight = torch.where(weight.any(), weight, torch.ones_like(weight))
+    observed_mse, observed_rate = ((part * weight).sum() / weight.sum() for part in (mse, rate_nats))
+    s2 = observed_mse.detach().clamp_min(1e-8) if variance is None else torch.full_like(mean_mse, variance)
+    loss = mean_mse + kl_weight * (2.0 * s2 / num_values) * rate_nats.mean()
+    return BoundTerms(loss, mean_mse, observed_rate, distortion_nats(observed_mse, num_values, s2))

@@ -25,7 +25,7 @@ class Lab4Networks(nn.Module):
         self.latent_shape = (latent, *size)
         self.prior_of_z = FixedPrior(self.latent_shape)
         self.memory_shape = self.prior_of_z.memory_shape
-        self.pose_window = 0
+        self.pose_window, self.feedback = 0, True
         self.posterior_sees = config.posterior_sees
         self.output = config.output
         self.frame_transformation = frame_encoder(frame)
@@ -63,7 +63,7 @@ class Lab4Networks(nn.Module):
     def remember(self, memory: Memory, z: Tensor) -> Memory:
         return self.prior_of_z.remember(memory, z)
 
-    def paint(self, previous: Features, condition: Features, z: Tensor) -> Pictures:
+    def decode(self, previous: Features, condition: Features, z: Tensor) -> Pictures:
         """The next frame; `output` says how it is kept in [0, 1], or that it is not."""
         fused = self.Decoder_Fusion(torch.cat((*previous, *condition, z.to(previous[0].dtype)), 1))
         raw = self.Generator(fused).float()

@@ -52,7 +52,7 @@ class LearnedPrior(nn.Module):
         self.memory_shape = (0, 1, 1)
 
     def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        return self.head(torch.cat((previous[-1], condition[-1]), 1)), memory
+        return self.head(torch.cat((*previous[-1:], condition[-1]), 1)), memory
 
     def remember(self, memory: Memory, z: Latent) -> Memory:
         return memory
@@ -65,15 +65,15 @@ class RecurrentPrior(nn.Module):
     picture. Every cell of z has the same Gaussian.
     """
 
-    def __init__(self, width: int, latent_shape: tuple[int, ...]) -> None:
+    def __init__(self, seen: int, width: int, latent_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.latent_shape = latent_shape
         self.memory_shape = (width, 1, 1)
-        self.cell = nn.GRUCell(2 * width, width)
+        self.cell = nn.GRUCell(seen, width)
         self.out = nn.Linear(width, 2 * latent_shape[0])
 
     def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        seen = torch.cat([features[-1].mean((2, 3)) for features in (previous, condition)], 1)
+        seen = torch.cat([scale.mean((2, 3)) for scale in (*previous[-1:], condition[-1])], 1)
         state = self.cell(seen.to(memory.dtype), memory.flatten(1))
         flat = self.out(state).float()[:, :, None, None].expand(-1, -1, *self.latent_shape[1:])
         mean, raw = flat.chunk(2, 1)
