@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint chaos fuzz audit clean
+PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test test-long test-all lint chaos fuzz audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/posecast demo --out posecast-demo
 
+# The core, some minutes on two cores; `make test-all` has the long ones too.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python $(PYTEST) -m "not long" --durations 10
+
+test-long: $(VENV)/installed
+	$(BIN)/python $(PYTEST) -m long --durations 10
+
+test-all: test test-long
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -440,8 +440,8 @@ def attempt(name: str, count: int, seed: int = 0) -> dict[str, Any]:
         outside = set(Path(top).rglob("*"))
         for number, content in enumerate(inputs(reader, whole, count, seed)):
             path.write_bytes(content)
-            began = time.monotonic()
-            signal.alarm(SECONDS)
+            began = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of processor time: a busy machine is no failure
             try:
                 reader.read(path)
                 outcome["answered"] += 1
@@ -452,10 +452,10 @@ def attempt(name: str, count: int, seed: int = 0) -> dict[str, Any]:
             except BaseException as error:
                 outcome["failures"].append(f"input {number}: {type(error).__name__}: {error}"[:300])
             finally:
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             outcome["tried"] += 1
-            if time.monotonic() - began > SECONDS:
-                outcome["failures"].append(f"input {number}: took {time.monotonic() - began:.1f} s")
+            if time.process_time() - began > SECONDS:
+                outcome["failures"].append(f"input {number}: took {time.process_time() - began:.1f} s")
             if Path("harm").exists():
                 outcome["failures"].append(f"input {number}: ran code")
                 Path("harm").unlink()

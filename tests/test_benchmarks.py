@@ -31,6 +31,7 @@ def run(name: str, *words: str | Path) -> None:
         runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
 
 
+@pytest.mark.long
 def test_quality_compares_variants_and_skips_what_is_finished(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +60,7 @@ def test_quality_compares_variants_and_skips_what_is_finished(
         assert gallery.n_frames == 20  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.long
 def test_speed_measures_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is said is what is written: ratios are of the medians, and shares of an update's time make one."""
     run(

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_what_was_killed_ends_the_same() -> None:
     words = ["--kills", "8", "--only", "training", "packing", "extraction"]
     done = subprocess.run(

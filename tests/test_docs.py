@@ -51,6 +51,7 @@ MADE_SMALL = {  # options that stand for size and time: their values here
 }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("mediapipe") is None, reason="the extra posecast[video], not there for Python 3.13")
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names stand for things made here, sizes and budgets are made small; the options are the README's own."""

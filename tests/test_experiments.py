@@ -84,6 +84,7 @@ class Killed(Exception):
     """Stands for the power going."""
 
 
+@pytest.mark.long
 def test_interrupted_and_gone_on_with_gives_the_same_tables(data: Path, tmp_path: Path) -> None:
     worked(opened(data, tmp_path / "whole", num_seeds=1))
 
@@ -106,6 +107,7 @@ def test_interrupted_and_gone_on_with_gives_the_same_tables(data: Path, tmp_path
         assert (run.folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_a_run_whose_pictures_are_missing_is_not_finished(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_run_whose_pictures_are_missing_is_not_finished(
     assert first == second
 
 
+@pytest.mark.long
 def test_a_signal_saves_and_stops_and_finished_runs_are_skipped(data: Path, tmp_path: Path) -> None:
     def interrupts(status: Status) -> None:
         if status.update is not None and status.standing.step == 2:
@@ -146,6 +149,7 @@ def joined(data: Path, out: Path) -> None:
     worked(opened(data, out, num_seeds=1))
 
 
+@pytest.mark.long
 def test_processes_share_the_runs_out(data: Path, tmp_path: Path) -> None:
     """Two processes on one folder: every run once, and both leave the same comparison."""
     out = tmp_path / "out"
@@ -154,7 +158,7 @@ def test_processes_share_the_runs_out(data: Path, tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=200)
+        worker.join(timeout=900)
         assert worker.exitcode == 0
     worked(opened(data, tmp_path / "alone", num_seeds=1))
     assert (out / "comparison.json").read_bytes() == (tmp_path / "alone" / "comparison.json").read_bytes()
@@ -169,9 +173,10 @@ def held(path: str, ready: str) -> None:
     lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
     lease.acquire()
     Path(ready).touch()
-    time.sleep(300)
+    time.sleep(900)
 
 
+@pytest.mark.long
 def test_the_claim_of_a_process_that_died_is_taken_over(data: Path, tmp_path: Path) -> None:
     plan = opened(data, tmp_path / "out", num_seeds=1)
     (plan.out / "claims").mkdir()
@@ -187,6 +192,7 @@ def test_the_claim_of_a_process_that_died_is_taken_over(data: Path, tmp_path: Pa
     assert all(run.finished for run in plan.runs)
 
 
+@pytest.mark.long
 def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +208,7 @@ def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
         if len(begun) == 2:
             [claim] = (plan.out / "claims").iterdir()
             claim.unlink()
-            time.sleep(1.0)  # the holder looks after its claim every 0.2 seconds
+            time.sleep(2.0)  # the holder looks after its claim every 0.2 seconds
 
     worked(plan, loses_its_claim)
     assert begun[:3] == [1, 2, 1]  # given up after its second update, and nothing of it had been saved

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_a_disk_that_is_not_well_loses_nothing() -> None:
     words = "--faults full:4000 failing:2 read-only vanishing:1 --only extract pack".split()
     done = subprocess.run(

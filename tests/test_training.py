@@ -173,6 +173,7 @@ def test_starting_from_another_runs_weights(tiny: Config, tmp_path: Path) -> Non
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
 
 
+@pytest.mark.long
 def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) -> None:
     """Gradients of the two halves of each batch, averaged by hand, against two real processes."""
     # Adam, since Muon and AdamW magnify the last digits of a gradient.
@@ -213,6 +214,7 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
     return learner.predictor.state_dict()
 
 
+@pytest.mark.long
 def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
     train(config, footage, tmp_path / "whole", devices=2, precision="32-true")
@@ -225,6 +227,7 @@ def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
         train(config, footage, run, precision="32-true", resume=True)
 
 
+@pytest.mark.long
 def test_two_processes_share_a_budget_of_minutes(tiny: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
     train(config, footage, tmp_path / "run", devices=2, precision="32-true")
@@ -364,6 +367,7 @@ def test_two_trainings_into_one_folder(tiny: Config, tmp_path: Path) -> None:
     assert weights(run) == weights(tmp_path / "alone")
 
 
+@pytest.mark.long
 def test_reports_and_checks_while_training_writes(tiny: Config, tmp_path: Path) -> None:
     """Whoever reads meanwhile sees a whole run as it was at some instant, and disturbs nothing."""
     run = tmp_path / "run"
@@ -449,6 +453,7 @@ def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, mo
     assert log_without_times(tmp_path / "run") == log_without_times(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_process_that_dies_ends_the_others_with_a_sentence(tiny: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=10**6))
     with pytest.raises(TrainingFailed, match="go on with --resume"):
