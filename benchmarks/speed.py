@@ -172,7 +172,7 @@ class OurWay:
         self.recordings = recordings
         accelerator = resolve_device(device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-        self.threads, self.shares = chosen_threads(self.fabric, config)
+        self.threads, self.shares = chosen_threads(self.fabric)
         self.learners = {
             forced: Learner(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)
         }

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +54,11 @@ def opened(data: Path, out: Path, num_seeds: int = 2, **flags: object) -> Plan:
     return open_experiment(GRID, configs(**flags), data, out, num_seeds=num_seeds, futures=1, device="cpu", say=quiet)
 
 
+@contextmanager
+def uncounted(label: str) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
+
+
 def quiet(text: str) -> None:
     pass
 
@@ -61,7 +68,7 @@ def silent(status: Status) -> None:
 
 
 def worked(plan: Plan, watcher: Watcher = silent) -> None:
-    carry_out(plan, device="cpu", say=quiet, watcher=lambda: watcher, after_each=lambda: None)
+    carry_out(plan, device="cpu", say=quiet, watcher=lambda: watcher, counting=uncounted, after_each=lambda: None)
     write_comparison(plan)
 
 

@@ -13,7 +13,7 @@ from posecast.config import Config
 from posecast.data.clips import ClipCutter
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import Learner, Update, kept_of_average
-from posecast.model.predictor import Predictor, free_running
+from posecast.model.predictor import free_running
 from posecast.model.threads import Workers
 from posecast.pace import Plan
 from posecast.settings import build_config
@@ -153,8 +153,6 @@ def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Confi
 @pytest.mark.parametrize("shares", [2, 3, 4])
 def test_shares_of_an_update_make_up_the_whole(fabric: Fabric, either: Config, shares: int) -> None:
     """Shared out among threads, evenly or not, an update has the gradients and the terms of one batch."""
-    if any(isinstance(module, torch.nn.BatchNorm2d) for module in Predictor(either).modules()):
-        pytest.skip("the batch of BatchNorm is not shared out")
     either = dataclasses.replace(either, training=dataclasses.replace(either.training, batch_size=4))
     cutter = cutter_for(either)
     found = []

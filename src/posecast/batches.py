@@ -7,7 +7,7 @@ Knows no weights. Next: `learning.py`, which updates them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from posecast.config import Config, Training
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.errors import InputError
 from posecast.model.predictor import Draws, seeded
+from posecast.model.threads import Workers
 from posecast.schedules import teacher_forcing_rate
 
 # What a draw is for: the first part of its key, so that no two purposes share noise.
@@ -24,12 +25,21 @@ NOISE, COIN, VALIDATION, GIVEN, IMAGINED, FIRST_NOISE = range(1_000_001, 1_000_0
 
 
 class Batch(NamedTuple):
-    """What one update learns from: a process's share of it."""
+    """What one update learns from: a process's clips, in the shares that its threads work on."""
 
-    clip: Clip
-    draws: Draws
+    shares: tuple[tuple[Clip, Draws], ...]
     step: int
     epoch: int
+
+    @property
+    def num_predictions(self) -> int:
+        """Predicted frames of this process."""
+        return sum(draws.forced.numel() for _, draws in self.shares)
+
+    @property
+    def num_observed(self) -> int:
+        """Of them those whose z is from the posterior."""
+        return sum(len(draws.noise) * draws.forced.shape[1] for _, draws in self.shares)
 
 
 @dataclass(frozen=True)
@@ -40,17 +50,25 @@ class Batches:
     latent_shape: tuple[int, ...]
     rank: int = 0
     processes: int = 1
+    workers: Workers = field(default_factory=lambda: Workers(1))
+    """Threads that cut a share of the clips each."""
     pinned: bool = False
     """Whether they are put into memory that a GPU reads by itself."""
 
     def prepare(self, cutter: ClipCutter, plan: ClipPlan, *, step: int, epoch: int) -> Batch:
         """This process's share of a plan's clips, and of what chance decides. May be called in any thread."""
         draws = self.own_share(self.draw(len(plan.start), cutter.clip_length, step, epoch))
-        clip = cutter.cut(self.own_share(plan))
-        if self.pinned:
-            clip = Clip(*(part.pin_memory() for part in clip))
-            draws = Draws(*(part.contiguous().pin_memory() for part in draws))
-        return Batch(clip, draws, step, epoch)
+        plan = self.own_share(plan)
+        count = min(self.workers.count, len(plan.start))
+
+        def made(number: int) -> tuple[Clip, Draws]:
+            clip, chance = cutter.cut(share_of(plan, number, count)), share_of(draws, number, count)
+            if self.pinned:
+                clip = Clip(*(part.pin_memory() for part in clip))
+                chance = Draws(*(part.contiguous().pin_memory() for part in chance))
+            return clip, chance
+
+        return Batch(tuple(self.workers.map(made, range(count))), step, epoch)
 
     def draw(self, num_clips: int, clip_length: int, step: int, epoch: int) -> Draws:
         """All that chance decides in an update, for the whole batch."""

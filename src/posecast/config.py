@@ -29,7 +29,14 @@ class Anchored:
     widths: tuple[int, ...] = knob(
         (32, 64, 96), "Channels at each scale, finest first; multiples of 8.", least=8, most=4096
     )
-    blocks: int = knob(2, "Residual blocks at each scale of the pose encoder and of the decoder.", least=1, most=64)
+    blocks: int = knob(2, "Residual blocks at each scale of the decoder.", least=1, most=64)
+    pose_blocks: int = knob(2, "Residual blocks at each scale of the pose encoder.", least=1, most=64)
+    finest_blocks: int = knob(
+        1,
+        "Residual blocks at the finest scale of the encoders of frames and of the anchor; coarser ones have one.",
+        least=0,
+        most=64,
+    )
     patch: int = knob(2, "Pixels on a side that the first layer folds into channels.", least=1, most=16)
     latent_channels: int = knob(8, "Channels of z.", least=1, most=1024)
     latent_spans: Literal["cell", "picture"] = knob(
@@ -221,7 +228,7 @@ RECIPES: dict[str, Config] = {
     # Why each of these: docs/architecture.md.
     "anchored": Config(
         "anchored",
-        Anchored(attention=2, feedback="none"),
+        Anchored(attention=2, feedback="none", pose_blocks=1, finest_blocks=0),
         training=Training(
             clip_length=2,
             batch_size=14,
@@ -229,6 +236,7 @@ RECIPES: dict[str, Config] = {
             imagined=0.5,
             moved=0.5,
             blank_poses=0.1,
+            validate_every=10,
         ),
     ),
     # The assignment's networks with the settings that its public solutions found to work, and its KL weight.
@@ -254,7 +262,12 @@ _FED_BACK = dataclasses.replace(
     RECIPES["anchored"],
     networks=Anchored(attention=2),
     training=dataclasses.replace(
-        RECIPES["anchored"].training, clip_length=8, batch_size=4, growth=(0.01, 0.5, 1.0), withheld=0.5
+        RECIPES["anchored"].training,
+        clip_length=8,
+        batch_size=4,
+        growth=(0.01, 0.5, 1.0),
+        withheld=0.5,
+        validate_every=5,
     ),
 )
 

@@ -11,6 +11,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) 
     """Seconds of an update and of a validation, measured as a training would take them."""
     accelerator = resolve_device(device)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-    threads, shares = chosen_threads(fabric, config)
+    threads, shares = chosen_threads(fabric)
     with operator_threads(threads):
         learner = Learner(fabric, config, shares=shares)
         try:
@@ -185,6 +186,7 @@ def carry_out(
     device: str = "auto",
     say: Callable[[str], None],
     watcher: Callable[[], Watcher],
+    counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
     after_each: Callable[[], object],
 ) -> None:
     """Train and score every run that nobody else has claimed, until all are finished.
@@ -209,7 +211,7 @@ def carry_out(
         try:
             if not ours.finished:  # it may have been finished between our look and our claim
                 say(f"[{runs.index(ours) + 1}/{len(runs)}] {ours.setting}, seed {ours.config.seed}")
-                train_and_score(plan, ours, device, lease, say, watcher())
+                train_and_score(plan, ours, device, lease, say, watcher(), counting)
         finally:
             lease.release()
         after_each()
@@ -225,7 +227,13 @@ def claimed(lease: SoftFileLease) -> bool:
 
 
 def train_and_score(
-    plan: Plan, run: PlannedRun, device: str, lease: SoftFileLease, say: Callable[[str], None], watcher: Watcher
+    plan: Plan,
+    run: PlannedRun,
+    device: str,
+    lease: SoftFileLease,
+    say: Callable[[str], None],
+    watcher: Watcher,
+    counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> None:
     """One run, from where it stands to its scores; a failed training is written down as such."""
 
@@ -245,7 +253,8 @@ def train_and_score(
     except ClaimLost:
         pass
     else:
-        score_run(run.folder, plan.data, futures=plan.futures, device=resolve_device(device))
+        with counting("rolling out") as progress:
+            score_run(run.folder, plan.data, futures=plan.futures, device=resolve_device(device), progress=progress)
 
 
 class ClaimLost(Exception):

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from posecast.batches import Batch, Batches, share_of
+from posecast.batches import Batch, Batches
 from posecast.config import Config, parse_size
 from posecast.data.clips import Clip
 from posecast.model.elbo import BoundTerms, bound_terms
-from posecast.model.predictor import Draws, Observation, Predictor
+from posecast.model.predictor import Draws, Observation, Predictor, rows_of_clips, time_major
+from posecast.model.priors import Features
 from posecast.model.threads import Workers
 from posecast.optimizers import build_optimizers
 from posecast.replaying import Replayed
@@ -41,6 +43,17 @@ class Update:
     num_observed: int
     """Of them those whose z is from the posterior: rate and distortion are theirs."""
     skipped: bool
+
+
+class Condition(NamedTuple):
+    """Features of a share's poses that were encoded with those of all clips, and the same as leaves of a graph."""
+
+    features: Features
+    leaves: Features
+
+
+_SHARED_GRAPH = threading.Lock()
+"""Held by the one thread that goes back through a graph that all shares hang on."""
 
 
 class Learner:
@@ -73,7 +86,9 @@ class Learner:
         self._rate = torch.zeros((), device=fabric.device)
         rank, processes = fabric.global_rank, fabric.world_size
         on_gpu = fabric.device.type == "cuda"
-        self.batches = Batches(config, self.predictor.latent_shape, rank, processes, pinned=on_gpu)
+        self.batches = Batches(
+            config, self.predictor.latent_shape, rank, processes, workers=self.workers, pinned=on_gpu
+        )
         self._build_replays()
 
     def _build_replays(self) -> None:
@@ -101,18 +116,17 @@ class Learner:
         skipped = not math.isfinite(norm)
         if not skipped:
             self.apply_gradients(gradients)
-        draws = batch.draws
-        num_observed = len(draws.noise) * draws.forced.shape[1]
-        return Update(loss, mse, nats, distortion, rate, draws.forced.numel(), num_observed, skipped)
+        return Update(loss, mse, nats, distortion, rate, batch.num_predictions, batch.num_observed, skipped)
 
     def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
         """Forward and backward: loss, mse, rate, distortion and the gradients' norm, over all processes; gradients.
 
         Gradients come clipped, and last until the next passes.
         """
-        together = bool(batch.draws.forced.all())
+        together = all(bool(draws.forced.all()) for _, draws in batch.shares)
         weight = torch.tensor(self.kl_weight(batch.epoch))
-        values, gradients = self._passes[together](*batch.clip, *batch.draws, weight)
+        given = [part for clip, draws in batch.shares for part in (*clip, *draws)]
+        values, gradients = self._passes[together](weight, *given)
         return values.tolist(), gradients
 
     def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
@@ -130,14 +144,14 @@ class Learner:
             average.copy_(buffer)
         self.averaged.n_averaged += 1
 
-    def _both_passes(self, together: bool, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _both_passes(self, together: bool, weight: Tensor, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Observe every share of the clips, assemble the bound of all of them, and send its slopes back."""
-        clip, draws, weight = Clip(*given[:4]), Draws(*given[4:-1]), given[-1]
-        count = min(self.workers.count, len(draws.forced))
-        shares = [(share_of(clip, number, count), share_of(draws, number, count)) for number in range(count)]
-        observations = self.workers.map(functools.partial(self._observe_share, together), shares)
+        shares = shares_of(given)
+        conditions = self._encode_together([clip for clip, _ in shares])
+        observe = functools.partial(self._observe_share, together)
+        observations = self.workers.map(observe, list(zip(shares, conditions, strict=True)))
         terms, slopes = self._bound_of_all(observations, [draws.observed() for _, draws in shares], weight)
-        parts = self.workers.map(self._backward_share, list(zip(observations, slopes, strict=True)))
+        parts = self.workers.map(self._backward_share, list(zip(observations, slopes, conditions, strict=True)))
         gradients = parts[0]
         for part in parts[1:]:  # in their order, whichever was ready first: sums of floats depend on it
             torch._foreach_add_(gradients, part)  # pyright: ignore[reportPrivateImportUsage]
@@ -145,13 +159,24 @@ class Learner:
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.config.training.clip_norm:
             scale = (self.config.training.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+            if scale.is_cuda or scale < 1.0:  # a GPU is not waited for
+                torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
         return torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach(), gradients
 
-    def _observe_share(self, together: bool, share: tuple[Clip, Draws]) -> Observation:
+    def _encode_together(self, clips: Sequence[Clip]) -> list[Condition | None]:
+        """The poses of all shares in one batch where networks normalise over it; None for each share elsewhere."""
+        if len(clips) == 1 or not self.predictor.normalises_over_clips:
+            return [None] * len(clips)
         with self.fabric.autocast():
-            clip, draws = share
-            return self.predictor(*clip, draws, together=together)
+            whole = self.predictor.networks.encode_condition(time_major(torch.cat([c.poses[:, 1:] for c in clips])), ())
+        sizes = [len(clip.poses) for clip in clips]
+        rows = zip(*(rows_of_clips(scale, sizes) for scale in whole), strict=True)
+        return [Condition(share, tuple(scale.detach().requires_grad_() for scale in share)) for share in rows]
+
+    def _observe_share(self, together: bool, work: tuple[tuple[Clip, Draws], Condition | None]) -> Observation:
+        (clip, draws), condition = work
+        with self.fabric.autocast():
+            return self.predictor(*clip, draws, together=together, condition=condition and condition.leaves)
 
     def _bound_of_all(
         self, observations: Sequence[Observation], observed: Sequence[Tensor], weight: Tensor
@@ -184,14 +209,25 @@ class Learner:
         assert isinstance(gathered, Tensor)
         return gathered.flatten(0, 1)
 
-    def _backward_share(self, share: tuple[Observation, tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def _backward_share(self, work: tuple[Observation, tuple[Tensor, Tensor], Condition | None]) -> list[Tensor]:
         """A share's part of the gradients; zeros where it did not use a parameter."""
-        observation, (mse_slope, rate_slope) = share
+        observation, (mse_slope, rate_slope), condition = work
         outputs, slopes = [observation.mse], [mse_slope]
         if observation.rate_nats.requires_grad:  # not where z is always the prior's mean
             outputs, slopes = [*outputs, observation.rate_nats], [mse_slope, rate_slope]
-        gradients = torch.autograd.grad(outputs, self.parameters, slopes, allow_unused=True, materialize_grads=True)
-        return [in_order_of(*pair) for pair in zip(self.parameters, gradients, strict=True)]
+        leaves = condition.leaves if condition else ()
+        gradients = torch.autograd.grad(
+            outputs, [*self.parameters, *leaves], slopes, allow_unused=True, materialize_grads=True
+        )
+        own, sent_back = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
+        found = [in_order_of(*pair) for pair in zip(self.parameters, own, strict=True)]
+        if condition:  # what was encoded together is kept for the other shares
+            with _SHARED_GRAPH:
+                more = torch.autograd.grad(
+                    condition.features, self.parameters, sent_back, True, allow_unused=True, materialize_grads=True
+                )
+            torch._foreach_add_(found, list(more))  # pyright: ignore[reportPrivateImportUsage]
+        return found
 
     def _summed_over_processes(self, gradients: list[Tensor]) -> list[Tensor]:
         if self.fabric.world_size == 1:
@@ -284,6 +320,13 @@ class Learner:
                 if "capturable" in group:  # as the device here needs it, not the one that saved
                     group["capturable"] = self.fabric.device.type == "cuda"
         self._build_replays()
+
+
+def shares_of(given: Sequence[Tensor]) -> list[tuple[Clip, Draws]]:
+    """The clips and draws of every share, from their tensors in a row."""
+    of_clip, of_share = len(Clip._fields), len(Clip._fields) + len(Draws._fields)
+    rows = [given[first : first + of_share] for first in range(0, len(given), of_share)]
+    return [(Clip(*row[:of_clip]), Draws(*row[of_clip:])) for row in rows]
 
 
 def in_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:

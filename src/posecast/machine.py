@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from posecast.model.device import available_cores, machine_profile, processor_name
+from posecast.model.threads import compute_alone
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
     from lightning_fabric import Fabric
@@ -72,7 +73,7 @@ def mapped_ahead(function: Callable[[One], Other], items: Iterable[One], threads
         return
     left = iter(items)
     # Each on one core: what they share out among cores otherwise would contend for all of them.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads, initializer=compute_alone) as pool:
         begun = deque(pool.submit(function, item) for item in islice(left, threads + 2))
         while begun:
             found = begun.popleft().result()

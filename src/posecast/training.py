@@ -156,7 +156,7 @@ def _build_and_fit(
         torch.use_deterministic_algorithms(True)
     seen = footage_seen(config, footage)
     cutter = build_cutter(config, seen)
-    threads = (record.threads, record.shares) if record else chosen_threads(fabric, config)
+    threads = (record.threads, record.shares) if record else chosen_threads(fabric)
     with operator_threads(threads[0]):
         learner = Learner(fabric, config, initial, shares=threads[1])
         try:
@@ -175,16 +175,15 @@ def _build_and_fit(
             learner.workers.close()
 
 
-def chosen_threads(fabric: Fabric, config: Config) -> tuple[int, int]:
+def chosen_threads(fabric: Fabric) -> tuple[int, int]:
     """Operator threads and shares of an update, as this machine was measured to be quickest.
 
-    Processes of one machine share its cores. BatchNorm's statistics are of the whole batch, which is not shared out.
+    Processes of one machine share its cores.
     """
     if fabric.device.type != "cpu":
         return torch.get_num_threads(), 1
     profile = machine_profile()
-    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in Predictor(config).modules())
-    if profile.shares > 1 and not normalises:
+    if profile.shares > 1:
         return 1, max(1, profile.shares // fabric.world_size)
     return max(1, profile.operator_threads // fabric.world_size), 1
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.commands.options import Data, Force, OnDevice, Out, Run, Seed, at_least_one, note
+from posecast.commands.options import Data, Force, OnDevice, Out, Run, Seed, at_least_one, note, ready_device
 from posecast.config import Lab4
 
 
@@ -30,7 +30,6 @@ def submit(
     force: Force = False,
 ) -> None:
     """Predict the test sequences: pred_seq0.gif, ... and submission.csv."""
-    from posecast.model.device import resolve_device
     from posecast.progress import counting
     from posecast.submission import submit as write_submission
 
@@ -46,7 +45,7 @@ def submit(
             strips=strips,
             threads=threads,
             force=force,
-            device=resolve_device(device),
+            device=ready_device(device),
             progress=progress,
             say=note,
         )

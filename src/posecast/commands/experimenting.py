@@ -52,6 +52,13 @@ def experiment(
     plan = open_experiment(
         grid, configs, data, out, num_seeds=seeds, futures=futures, device=device, force=force, say=note
     )
-    carry_out(plan, device=device, say=note, watcher=TrainingDisplay, after_each=lambda: write_comparison(plan))
+    carry_out(
+        plan,
+        device=device,
+        say=note,
+        watcher=TrainingDisplay,
+        counting=counting,
+        after_each=lambda: write_comparison(plan),
+    )
     print_comparison(write_comparison(plan))
     print(f"Written: {out}/comparison.html, with its figures in {out}/figures and its curves in {out}/curves.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.commands.options import Data, Force, OnDevice, Run, Seed, at_least_one
+from posecast.commands.options import Data, Force, OnDevice, Run, Seed, at_least_one, ready_device
 from posecast.errors import InputError
 
 
@@ -29,7 +29,6 @@ def evaluate(
     from posecast.tables import print_scores
 
     at_least_one("--futures", futures)
-    from posecast.model.device import resolve_device
     from posecast.scoring import score_run
 
     with counting("rolling out") as progress:
@@ -40,7 +39,7 @@ def evaluate(
             futures=futures,
             seed=seed,
             bound=bound,
-            device=resolve_device(device),
+            device=ready_device(device),
             progress=progress,
         )
     print_scores(scores)
@@ -81,7 +80,6 @@ def generate(
 ) -> None:
     """Drive the person of one photo through a sequence of poses."""
     from posecast.generation import generate as generate_videos
-    from posecast.model.device import resolve_device
     from posecast.progress import stages
 
     at_least_one("--futures", futures)
@@ -103,7 +101,7 @@ def generate(
             fps=fps,
             scale=scale,
             force=force,
-            device=resolve_device(device),
+            device=ready_device(device),
             progress=progress,
         )
     print("Written: " + ", ".join(map(str, written)))

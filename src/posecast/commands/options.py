@@ -64,6 +64,20 @@ def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
     return spoken
 
 
+def ready_device(device: str) -> str:
+    """Return the device to compute on; a CPU is measured first where that was not done before. Raises InputError."""
+    import torch
+
+    from posecast.model.device import machine_profile, resolve_device
+
+    resolved = resolve_device(device)
+    if resolved == "cpu":
+        profile = machine_profile(note)
+        detail(profile.sentence())
+        torch.set_num_threads(profile.operator_threads)
+    return resolved
+
+
 def at_least_one(flag: str, value: int) -> None:
     if value < 1:
         raise InputError(f"{flag} is {value}; expected a number from 1.")

@@ -27,16 +27,18 @@ class AnchoredNetworks(nn.Module):
 
     def __init__(self, config: Anchored, size: tuple[int, int]) -> None:
         super().__init__()
-        widths, blocks = config.widths, config.blocks
+        widths = config.widths
         bottom = widths[-1]
         self.pose_window = config.pose_window
         cells = [side // config.stride for side in size]
         self.whole = config.latent_spans == "picture"
         self.latent_shape = (config.latent_channels, *([1, 1] if self.whole else cells))
         self.feedback = config.feedback == "frame"
-        self.frame_encoder = Encoder(3, widths, config.patch, 1)
-        self.pose_encoder = Encoder(3 * (2 * config.pose_window + 1), widths, config.patch, blocks)
-        self.anchor_encoder = Encoder(6, widths, config.patch, 1)
+        self.frame_encoder = Encoder(3, widths, config.patch, 1, config.finest_blocks)
+        self.pose_encoder = Encoder(
+            3 * (2 * config.pose_window + 1), widths, config.patch, config.pose_blocks, config.pose_blocks
+        )
+        self.anchor_encoder = Encoder(6, widths, config.patch, 1, config.finest_blocks)
         self.conditions = nn.ModuleList(
             Condition(width, attend=scale >= len(widths) - config.attention) for scale, width in enumerate(widths)
         )
@@ -169,11 +171,13 @@ def _blocks(width: int, num_blocks: int, scale: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Pixels to features at every scale, each half the one before."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], patch: int, num_blocks: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], patch: int, num_blocks: int, finest_blocks: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, widths[0], 3, padding=1))
         self.down = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in itertools.pairwise(widths))
-        self.blocks = nn.ModuleList(_blocks(width, num_blocks, scale) for scale, width in enumerate(widths))
+        self.blocks = nn.ModuleList(
+            _blocks(width, num_blocks if scale else finest_blocks, scale) for scale, width in enumerate(widths)
+        )
 
     def forward(self, pictures: Tensor) -> Features:
         x = self.blocks[0](self.stem(pictures))

@@ -7,6 +7,7 @@ Knows no optimiser, device or path. Next: `training.py` to learn, `rollout.py` t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -121,18 +122,21 @@ class Predictor(nn.Module):
         anchor_pose: Float[Tensor, "B 3 H W"],
         draws: Draws,
         together: bool | None = None,
+        condition: Features | None = None,
     ) -> Observation:
         """Predict a clip: z from the posterior or the prior, predictions fed back, as `draws` say.
 
         Where no prediction depends on the one before (all forced, or networks without feedback; and no memory), the
         whole clip is one batch. Whether all are forced is `together`; a GPU is waited for where that is not given.
+        `condition` has the features of the poses, time-major, where they are known already.
         """
         if together is None:
             together = bool(draws.forced.all())
         num_clips, num_observed = len(frames), len(draws.noise)
         true, noise = time_major(frames), time_major(draws.noise)
         anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
-        condition = self.networks.encode_condition(time_major(poses[:, 1:]), anchor)
+        if condition is None:
+            condition = self.networks.encode_condition(time_major(poses[:, 1:]), anchor)
         given = draws.given[:, None, None, None].to(true)
         # Frames that nothing sees are not encoded: true ones of imagined clips, unless they are forced.
         feedback, remembers = self.networks.feedback, bool(self.networks.memory_shape[0])
@@ -189,6 +193,11 @@ class Predictor(nn.Module):
     def encode_previous(self, frame: Pictures) -> Features:
         """Features of the frame before, nothing where networks do not see it."""
         return self.networks.encode_frame(frame) if self.networks.feedback else ()
+
+    @property
+    def normalises_over_clips(self) -> bool:
+        """Whether the features of a clip's poses depend on the other clips of its batch, by BatchNorm."""
+        return any(isinstance(module, nn.BatchNorm2d) for module in self.networks.modules())  # pyright: ignore
 
     @property
     def instants_are_independent(self) -> bool:
@@ -279,6 +288,12 @@ def of_first(x: Tensor, num_clips: int, count: int) -> Tensor:
     if len(x) == num_clips:
         return x[:count]
     return x.permute(0, 2, 3, 1).unflatten(0, (-1, num_clips))[:, :count].flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def rows_of_clips(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Time-major rows `[T B, C, H, W]` shared out by clips, as many as `sizes` say, in the memory order of `x`."""
+    parts = x.permute(0, 2, 3, 1).unflatten(0, (-1, sum(sizes))).split(list(sizes), 1)
+    return [part.flatten(0, 1).permute(0, 3, 1, 2) for part in parts]
 
 
 def by_instant(features: Features, num_clips: int) -> list[Features]:

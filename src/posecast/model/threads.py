@@ -31,6 +31,12 @@ def operator_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def compute_alone() -> None:
+    """Take one operator thread for this thread, for good."""
+    torch.get_num_threads()  # torch sets a new thread's number when it is first asked for, and would do so later
+    torch.set_num_threads(1)
+
+
 class Workers:
     """A crew of `count` threads, the caller's among them, with one operator thread each while they share work."""
 
@@ -57,24 +63,28 @@ class Workers:
             self._pool = None
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return `function` of every item, in order. The first error of any item is raised when all have ended.
+        """Return `function` of every item, in order. After an error no other item is begun, and it is raised.
 
         Gradient modes and autocast belong to a thread: `function` must set its own.
         """
         if self.count == 1 or len(items) <= 1:
             return [function(item) for item in items]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.count - 1, "share", torch.set_num_threads, (1,))
+            self._pool = ThreadPoolExecutor(self.count - 1, "share", compute_alone)
         results: list[Result | None] = [None] * len(items)
-        numbers, lock = iter(range(len(items))), threading.Lock()
+        left, lock = list(range(len(items) - 1, -1, -1)), threading.Lock()
 
         def work() -> None:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                results[number] = function(items[number])
+            try:
+                while True:
+                    with lock:
+                        if not left:
+                            return
+                        number = left.pop()
+                    results[number] = function(items[number])
+            except BaseException:
+                left.clear()
+                raise
 
         helpers = [self._pool.submit(work) for _ in range(min(self.count, len(items)) - 1)]
         try:
