@@ -55,12 +55,6 @@ def arguments() -> argparse.Namespace:
         help="numbers of looks, with commas between; may be empty (default: 4,16,64)",
     )
     parser.add_argument("--unseen", type=int, default=3, help="looks to be judged by (default: %(default)s)")
-    parser.add_argument(
-        "--recoloured",
-        type=float,
-        default=0.0,
-        help="share of the clips in other colours, of models of several looks (default: %(default)s)",
-    )
     parser.add_argument("--own", action="store_true", help="train a model on each unseen look itself, too")
     parser.add_argument(
         "--frames", type=int, default=19200, help="training frames of each model (default: %(default)s)"
@@ -81,8 +75,7 @@ def trained(name: str, looks: list[int], validation: list[Recording], asked: arg
     footage = Footage(recordings, validation, facts={"looks": looks, "frames": share})
     budget = Budget(steps=asked.steps) if asked.steps else Budget(minutes=asked.minutes)
     recipe = RECIPES["people"]
-    recoloured = asked.recoloured if len(looks) > 1 else 0.0
-    training = dataclasses.replace(recipe.training, validate_every=10**6, recoloured=recoloured)
+    training = dataclasses.replace(recipe.training, validate_every=10**6)
     config = dataclasses.replace(recipe, budget=budget, training=training)
     train(config, footage, run, resume=True)
     log = read_json_lines(run / "log.jsonl")

@@ -312,12 +312,6 @@ def _read_moments(path: Path) -> object:
     return sum(1 for _ in read_moments(path))
 
 
-def _read_animation(path: Path) -> object:
-    from posecast.media import read_video
-
-    return sum(1 for _ in read_video(path))
-
-
 def _openpose(folder: Path) -> Path:
     people = [{"pose_keypoints_2d": np.random.default_rng(0).random(75).tolist()}]
     (folder / "a_0_keypoints.json").write_text(json.dumps({"people": people}))
@@ -402,8 +396,8 @@ READERS: dict[str, Reader] = {
     "course checkpoint": Reader(_course_checkpoint, _import_lab4, pickles),
     "submission": Reader(_submission, _read_submission, lambda: [b"id," + b"0," * 10**6, b"9" * 10**7]),
     "mp4": Reader(_video(".mp4"), _read_moments),
-    "gif": Reader(_video(".gif"), _read_animation),
-    "webp": Reader(_video(".webp"), _read_animation),
+    "gif": Reader(_video(".gif"), _read_moments),
+    "webp": Reader(_video(".webp"), _read_moments),
     "openpose": Reader(_openpose, _read_openpose),
     "coco": Reader(_coco, _read_coco),
     "poses.npz": Reader(_poses, _read_poses, lambda: [npz_bomb(), npz_bomb("fps.npy"), *pickles()]),

@@ -15,8 +15,10 @@ from PIL import Image
 
 from posecast.cli import main
 from posecast.config import RECIPES
-from posecast.media import read_picture, read_video
+from posecast.media import read_picture
 from posecast.model.lab4 import Lab4Networks
+
+from .videos import read_video
 
 TINY = ["--size", "16x16", "--widths", "8", "16", "--blocks", "1", "--clip-length", "4", "--steps", "6"]
 

@@ -21,7 +21,9 @@ from posecast.data.poses import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
 from posecast.extraction import Extraction, extract
 from posecast.files import read_json
-from posecast.media import open_writer, read_video
+from posecast.media import open_writer
+
+from .videos import read_video
 
 SIZE = (96, 160)
 SHOWN = dance(60, seed=1, size=SIZE)

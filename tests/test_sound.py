@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from posecast.errors import InputError
-from posecast.media import open_writer, read_video
+from posecast.media import open_writer
 from posecast.sound import add_sound
+
+from .videos import read_video
 
 RATE = 44_100
 

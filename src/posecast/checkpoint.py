@@ -237,14 +237,13 @@ def read_state(path: Path) -> dict[str, Any] | None:
     """One saved state, None if it is not byte for byte what was written. Nothing in it is run."""
     try:
         content = path.read_bytes()
-        digest = path.stem.split("-")[2:]  # older states have none in their names
-        if digest and hashlib.blake2b(content, digest_size=8).hexdigest() != digest[0]:
+        if path.stem.split("-")[2:] != [hashlib.blake2b(content, digest_size=8).hexdigest()]:
             return None
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # whatever torch says of a file that is no state
         return None
     whole = isinstance(state, dict) and isinstance(state.get("standing"), dict) and isinstance(state.get("step"), int)
-    return state if whole else None
+    return state if whole and isinstance(state["standing"].get("plan"), list) else None
 
 
 def states(run: Path) -> list[Path]:

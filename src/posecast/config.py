@@ -157,25 +157,15 @@ class Training:
     imagined: float = knob(
         0.0, "Share of the clips painted from the prior's mean, as a rollout is.", least=0.0, most=1.0
     )
-    spliced: float = knob(
-        0.0, "Share of the clips in which a part of the person shows another moment.", least=0.0, most=1.0
-    )
     moved: float = knob(0.0, "Share of the clips whose person is put elsewhere in the room.", least=0.0, most=1.0)
     moved_shift: float = knob(
         0.3, "The farthest a person is moved aside, as a share of the width.", least=0.0, most=1.0
     )
     moved_scale: float = knob(0.1, "The largest change of a moved person's size, as a share.", least=0.0, most=1.0)
     mirrored: float = knob(
-        0.5, "Share of the moved or spliced-in persons that are mirrored, left limbs as right.", least=0.0, most=1.0
+        0.5, "Share of the moved persons that are mirrored, left limbs as right.", least=0.0, most=1.0
     )
-    drop_limbs: float = knob(0.0, "Share of the clips some of whose limbs are missing.", least=0.0, most=1.0)
     blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)
-    recoloured: float = knob(
-        0.0,
-        "Share of the clips in other colours, person and room, for models of people not trained on.",
-        least=0.0,
-        most=1.0,
-    )
     teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
     teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
     teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)

@@ -116,7 +116,6 @@ def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: 
                 # These too change what an update costs.
                 training.growth,
                 training.optimizer,
-                training.spliced,
                 training.moved,
             )
             if alike not in pacers:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posecast.checkpoint import RUN_MARKER, WEIGHTS, fit_weights, load_weights, read_config, read_state, states
+from posecast.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
 from posecast.config import Config
 from posecast.data.course import Finding
 from posecast.errors import InputError
@@ -26,11 +26,6 @@ class Inspection:
     lines: tuple[str, ...]
     errors: tuple[Finding, ...]
     remarks: tuple[Finding, ...]
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's, or was."""
-    return (folder / RUN_MARKER).is_file() or (folder / "state").is_dir()
 
 
 def inspect_run(run: Path) -> Inspection:

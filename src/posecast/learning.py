@@ -312,9 +312,7 @@ class Learner:
         """The inverse of `state`."""
         self.predictor.load_state_dict(state["weights"])
         self.averaged.load_state_dict(state["averaged"])
-        # Earlier states have one optimiser, under another name.
-        saved_optimizers = state["optimizers"] if "optimizers" in state else [state["optimizer"]]
-        for optimizer, saved in zip(self.optimizers, saved_optimizers, strict=True):
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
             for group in optimizer.param_groups:
                 if "capturable" in group:  # as the device here needs it, not the one that saved

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, ImageSequence
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from posecast.errors import InputError
 from posecast.files import WRITING, replacing
@@ -231,21 +231,6 @@ class _Mp4:
 
 
 _ENCODERS = {".gif": _Gif, ".webp": _Webp, ".mp4": _Mp4}
-
-
-def read_video(path: str | Path) -> Iterator[np.ndarray]:
-    """The frames of a .gif, .webp or .mp4, one by one: uint8 `[H, W, 3]`. A broken file is an InputError."""
-    try:
-        if Path(path).suffix.lower() == ".mp4":
-            with av.open(str(path)) as container:
-                for frame in container.decode(video=0):
-                    yield frame.to_ndarray(format="rgb24")
-        else:
-            with Image.open(path, formats=("GIF", "WEBP")) as video:
-                for picture in ImageSequence.Iterator(video):
-                    yield np.array(picture.convert("RGB"))
-    except Exception as error:
-        raise InputError(f"{path} is no whole video ({error}); expected .gif, .webp or .mp4.") from error
 
 
 _CANVAS, _INK = (24, 24, 24), (215, 215, 215)  # dark enough for light pages, light enough for dark ones

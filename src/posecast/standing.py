@@ -46,11 +46,9 @@ class Standing:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Standing:
-        """The inverse of `to_dict`; a state of before plans has a number of updates instead."""
-        content = dict(content)
-        entries = content.pop("plan", None) or [(0, content["num_steps"])]
-        content.pop("num_steps", None)
-        return cls(plan=Plan(tuple((int(step), int(num_steps)) for step, num_steps in entries)), **content)
+        """The inverse of `to_dict`."""
+        entries = tuple((int(step), int(num_steps)) for step, num_steps in content["plan"])
+        return cls(**{**content, "plan": Plan(entries)})
 
 
 @dataclass(frozen=True)

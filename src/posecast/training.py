@@ -234,19 +234,15 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
     training = config.training
     cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    asked = (training.spliced, training.moved, training.drop_limbs, training.blank_poses, training.recoloured)
-    if not any(asked):
+    if not training.moved and not training.blank_poses:
         return cutter
     augmentation = Augmentation(
         rooms=measure_rooms(footage.train),
-        spliced=training.spliced,
         moved=training.moved,
         shift=training.moved_shift,
         scale=training.moved_scale,
         mirrored=training.mirrored,
-        drop_limbs=training.drop_limbs,
         blank_poses=training.blank_poses,
-        recoloured=training.recoloured,
     )
     return dataclasses.replace(cutter, augmentation=augmentation)
 

@@ -11,13 +11,10 @@ from posecast.data.augmentation import (
     Placement,
     RawClips,
     augment,
-    draw_colours,
+    blank_some,
     draw_placement,
     place,
-    recolour,
     room_beside,
-    splice,
-    spoil_poses,
 )
 from posecast.data.clips import ClipCutter, as_clips, as_pixels
 from posecast.data.dancer import dance
@@ -43,14 +40,11 @@ def raw(frames: np.ndarray, poses: np.ndarray, recording: int = 0) -> RawClips:
 
 def everything(room: torch.Tensor, **changes: float) -> Augmentation:
     chances = {
-        "spliced": 0.0,
         "moved": 1.0,
         "shift": 0.3,
         "scale": 0.1,
         "mirrored": 0.5,
-        "drop_limbs": 0.0,
         "blank_poses": 0.0,
-        "recoloured": 0.0,
     }
     return Augmentation(room, **(chances | changes))
 
@@ -104,16 +98,11 @@ def test_nearer_is_larger() -> None:
 
 def test_frames_stay_pictures_whatever_is_drawn() -> None:
     recording = dance(40, seed=1).recording
-    augmentation = everything(
-        measure_rooms([recording]), spliced=1.0, shift=1.0, scale=0.5, drop_limbs=1.0, blank_poses=1.0
-    )
+    augmentation = everything(measure_rooms([recording]), shift=1.0, scale=0.5, blank_poses=1.0)
     here = np.zeros(20, int)
     clips = RawClips(as_clips(np.stack([recording.frames[k : k + 8] for k in range(20)])), windows_of(recording), here)
     anchors = RawClips(as_clips(recording.frames[:20, None]), recording.poses[:20, None], here)
-    others = RawClips(clips.frames.flip(0), clips.poses[::-1], here)
-    (frames, poses, _), (anchor, anchor_pose, _) = augment(
-        augmentation, clips, anchors, lambda generators: others, np.arange(20)
-    )
+    (frames, poses, _), (anchor, anchor_pose, _) = augment(augmentation, clips, anchors, np.arange(20))
     for pictures, shape in ((frames, (20, 8, 3, 32, 64)), (anchor, (20, 1, 3, 32, 64))):
         assert pictures.shape == shape
         assert torch.isfinite(pictures).all()
@@ -129,7 +118,7 @@ def windows_of(recording: Recording) -> np.ndarray:
 
 def test_a_clip_is_changed_by_its_own_key_whatever_is_beside_it() -> None:
     recording = dance(40, seed=1).recording
-    augmentation = everything(measure_rooms([recording]), spliced=0.5, moved=0.5, drop_limbs=0.5, blank_poses=0.5)
+    augmentation = everything(measure_rooms([recording]), moved=0.5, blank_poses=0.5)
     cutter = ClipCutter([recording], 4, 1, augmentation)
     (plan,) = cutter.epoch(12, 12, 0, 0)
     together = cutter.cut(plan)
@@ -169,19 +158,13 @@ def test_everybody_who_is_moved_stays_in_the_picture() -> None:
     assert max(shifts) > 5
 
 
-def test_poses_are_spoilt_as_often_as_asked() -> None:
+def test_poses_are_blank_as_often_as_asked() -> None:
     poses = dance(20, seed=2).recording.poses
-    limbs, blanks, none = (
-        everything(ROOM, drop_limbs=limbs, blank_poses=blanks) for limbs, blanks in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
-    )
     before = poses.copy()
-    assert all(np.array_equal(spoil_poses(poses, none, np.random.default_rng(k)), poses) for k in range(5))
-    blank = [spoil_poses(poses, blanks, np.random.default_rng(k)) for k in range(40)]
+    assert all(np.array_equal(blank_some(poses, 0.0, np.random.default_rng(k)), poses) for k in range(5))
+    blank = [blank_some(poses, 1.0, np.random.default_rng(k)) for k in range(40)]
     shares = [float((one == 255).all((1, 2, 3)).mean()) for one in blank]
     assert 0.2 < np.mean(shares) < 0.5  # two ends drawn at random are a third apart on average
-    spoilt = [spoil_poses(poses, limbs, np.random.default_rng(k)) for k in range(40)]
-    assert all((one >= poses).all() for one in spoilt)  # ink is only ever taken away
-    assert 0.05 < np.mean([(255.0 - one).sum() / (255.0 - poses).sum() for one in spoilt]) < 0.97
     assert np.array_equal(poses, before)
 
 
@@ -206,91 +189,3 @@ def test_one_clip_is_moved_as_one() -> None:
     clip = cutter.cut(plan)
     assert torch.equal(clip.frames, clip.frames[:, :1].expand_as(clip.frames))
     assert torch.equal(clip.poses, clip.poses[:, :1].expand_as(clip.poses))
-
-
-def splice_one(
-    augmentation: Augmentation, mine: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], key: int
-) -> tuple[np.ndarray, np.ndarray]:
-    found = splice(augmentation, raw(*mine), raw(*other), [np.random.default_rng(key)])
-    return as_pixels(found.frames[0]), found.poses[0]
-
-
-def test_spliced_with_itself_a_clip_stays_itself() -> None:
-    clip = SQUARE.frames[:4], SQUARE.poses[:6]
-    for key in range(10):
-        frames, poses = splice_one(everything(ROOM, mirrored=0.0), clip, clip, key)
-        assert np.array_equal(frames, clip[0])
-        assert np.array_equal(poses, clip[1])
-
-
-def test_spliced_parts_are_cut_alike_in_frames_and_poses() -> None:
-    """A black and a white person in one room: what is white has the white person's limbs, and nothing else has."""
-    room = np.full((2, 32, 64, 3), 128, np.uint8)
-
-    def person(column: int, value: int, limb: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        frames, poses = room.copy(), np.full_like(room, 255)
-        frames[:, 6:28, column : column + 6], poses[:, 6:28, column : column + 6] = value, limb
-        return frames, poses
-
-    black, white = person(20, 0, (255, 0, 0)), person(40, 255, (0, 0, 255))
-    augmentation = everything(torch.full((1, 3, 32, 64), 128 / 255), mirrored=0.0)
-    shares = []
-    for key in range(20):
-        pixels, poses = splice_one(augmentation, black, white, key)
-        is_white, is_black = (pixels == 255).all(-1), (pixels == 0).all(-1)
-        assert np.array_equal(is_white, (poses == (0, 0, 255)).all(-1))
-        assert np.array_equal(is_black, (poses == (255, 0, 0)).all(-1))
-        assert (is_white | is_black)[:, 6:28, 20:26].all()  # put exactly where the first person stood
-        shares.append(is_white[:, 6:28, 20:26].mean())
-    assert min(shares) > 0.2
-    assert max(shares) < 0.8
-
-
-def test_nothing_is_spliced_without_limbs() -> None:
-    square, nobody = (SQUARE.frames[:4], SQUARE.poses[:4]), (SQUARE.frames[4:8], np.full_like(SQUARE.poses[:4], 255))
-    for mine, other in ((nobody, square), (square, nobody)):
-        frames, poses = splice_one(everything(ROOM), mine, other, 0)
-        assert np.array_equal(frames, mine[0])
-        assert np.array_equal(poses, mine[1])
-
-
-def test_a_turn_of_hues_keeps_greys_and_what_is_black_or_white() -> None:
-    greys = torch.linspace(0, 1, 12).view(1, 1, 1, 3, 4).expand(1, 2, 3, 3, 4)
-    clip = RawClips(greys, np.zeros((1, 2, 3, 4, 3), np.uint8), np.array([0]))
-    colours = draw_colours(np.random.default_rng(3))
-    untouched = colours._replace(gamma=np.ones(3))
-    torch.testing.assert_close(recolour(clip, [untouched]).frames, greys)
-    ends = recolour(clip, [colours]).frames.flatten(3)[..., [0, -1]]
-    torch.testing.assert_close(ends, torch.tensor([0.0, 1.0]).expand_as(ends), atol=1e-5, rtol=0)
-    assert np.allclose(colours.mixture @ colours.mixture.T, np.eye(3))  # a rotation: no colour is lost
-
-
-def test_clip_and_anchor_are_seen_in_the_same_colours_and_poses_stay() -> None:
-    recording = dance(16, seed=1).recording
-    augmentation = everything(measure_rooms([recording]), moved=0.0, recoloured=1.0)
-    clips = RawClips(as_clips(recording.frames[None, :8]), recording.poses[None, :8], np.array([0]))
-    anchors = RawClips(as_clips(recording.frames[None, :1]), recording.poses[None, :1], np.array([0]))
-    found, anchor = augment(augmentation, clips, anchors, lambda generators: clips, np.array([[1, 2]]))
-    assert torch.equal(found.frames[:, :1], anchor.frames)
-    assert (found.frames - clips.frames).abs().mean() > 0.02
-    assert np.array_equal(found.poses, clips.poses)
-    other, _ = augment(augmentation, clips, anchors, lambda generators: clips, np.array([[1, 3]]))
-    assert not torch.allclose(other.frames, found.frames)
-
-
-def test_recolouring_draws_last() -> None:
-    """What else is drawn does not depend on it, so a run without it is what it was before it was there."""
-    recording = dance(24, seed=1).recording
-    clips = RawClips(as_clips(recording.frames[None, :8]), recording.poses[None, :8], np.array([0]))
-    found = [
-        augment(
-            everything(measure_rooms([recording]), blank_poses=1.0, recoloured=share),
-            clips,
-            clips,
-            lambda generators: clips,
-            np.array([[1, 2]]),
-        )[0]
-        for share in (0.0, 1.0)
-    ]
-    assert np.array_equal(found[0].poses, found[1].poses)
-    assert not torch.equal(found[0].frames, found[1].frames)

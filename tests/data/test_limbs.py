@@ -3,7 +3,7 @@
 import numpy as np
 
 from posecast.data.dancer import dance
-from posecast.data.limbs import PARTNERS, drop_limbs, exchange_sides, limb_shown
+from posecast.data.limbs import PARTNERS, exchange_sides, limb_shown
 from posecast.data.poses import JOINT_INDEX, SKELETON, draw_pose_map, draw_pose_maps
 
 SIZE = (128, 256)
@@ -52,14 +52,3 @@ def test_a_limb_drawn_alone_is_recognised() -> None:
         points[JOINT_INDEX[str(SKELETON[child].parent)]] = (150.0, 90.0)
         limb = limb_shown(draw_pose_map(points, SIZE))[70:80, 130:150]
         assert (limb[limb >= 0] == child).mean() > 0.7, name  # neighbours on a limb have all but the same hue
-
-
-def test_dropped_limbs_are_gone_and_the_others_stay() -> None:
-    plain = draw_pose_maps(keypoints(), SIZE)
-    legs = np.array(["knee" in j.name or "ankle" in j.name for j in SKELETON])
-    left = drop_limbs(plain, legs)
-    shown = limb_shown(plain)
-    gone = legs[shown] & (shown >= 0)
-    assert gone.any()
-    assert (left[gone] == 255).all()
-    assert (left[~gone] == plain[~gone]).all()

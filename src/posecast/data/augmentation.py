@@ -10,7 +10,7 @@ What differs from the room, the person, is moved with the pose map; the room sta
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,14 +20,11 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from posecast.data.limbs import drop_limbs, exchange_sides
-from posecast.data.poses import SKELETON
+from posecast.data.limbs import exchange_sides
 from posecast.data.rooms import INKED, NEAR_LIMBS
 
 SAME, OTHER = 0.04, 0.16
 """Differences from the room, of 1: below the first a pixel is the room's, above the second the person's."""
-ACROSS = 0.7
-"""Share of the splices that are cut across a person, above from below; the others are cut along."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,6 @@ class Augmentation:
 
     rooms: Float[Tensor, "R 3 H W"]
     """Each recording's room without the person, from `measure_rooms`."""
-    spliced: float
-    """Probability that a part of the person shows another moment."""
     moved: float
     """Probability that the person is put elsewhere."""
     shift: float
@@ -46,12 +41,8 @@ class Augmentation:
     """The largest change of size, as a share."""
     mirrored: float
     """Probability that a person put elsewhere is mirrored."""
-    drop_limbs: float
-    """Probability that some limbs are missing for some instants."""
     blank_poses: float
     """Probability that some pose maps in a row are blank."""
-    recoloured: float
-    """Probability that a clip and its anchor are shown in other colours."""
 
 
 @dataclass(frozen=True)
@@ -73,61 +64,21 @@ class RawClips(NamedTuple):
 
 
 def augment(
-    augmentation: Augmentation,
-    clips: RawClips,
-    anchors: RawClips,
-    others: Callable[[Sequence[np.random.Generator]], RawClips],
-    keys: np.ndarray,
+    augmentation: Augmentation, clips: RawClips, anchors: RawClips, keys: np.ndarray
 ) -> tuple[RawClips, RawClips]:
     """Clips and their anchors (one frame, one pose map each), changed as each clip's key decides.
 
-    `others` fetches a clip of another moment for each generator. Clip and anchor are moved to places of their own.
+    Clip and anchor are moved to places of their own.
     """
     generators = [np.random.default_rng(key) for key in keys]
-    chances = np.array([generator.random(2) for generator in generators])
-    rows = np.flatnonzero(chances[:, 0] < augmentation.spliced)
-    if len(rows):
-        chosen = [generators[row] for row in rows]
-        clips = put(clips, rows, splice(augmentation, some(clips, rows), others(chosen), chosen))
-    rows = np.flatnonzero(chances[:, 1] < augmentation.moved)
+    rows = np.flatnonzero([generator.random() < augmentation.moved for generator in generators])
     if len(rows):
         chosen = [generators[row] for row in rows]
         clips = put(clips, rows, move(augmentation, some(clips, rows), chosen))
         anchors = put(anchors, rows, move(augmentation, some(anchors, rows), chosen))
     pairs = zip(clips.poses, generators, strict=True)
-    spoilt = [spoil_poses(poses, augmentation, generator) for poses, generator in pairs]
-    clips = clips._replace(poses=np.stack(spoilt))
-    rows = np.flatnonzero([generator.random() < augmentation.recoloured for generator in generators])
-    if len(rows):
-        drawn = [draw_colours(generators[row]) for row in rows]
-        clips = put(clips, rows, recolour(some(clips, rows), drawn))
-        anchors = put(anchors, rows, recolour(some(anchors, rows), drawn))
-    return clips, anchors
-
-
-class Colours(NamedTuple):
-    """Other colours for all that a clip shows, person and room."""
-
-    mixture: Float[np.ndarray, "3 3"]
-    """Which of the old red, green and blue make the new ones; grey stays grey."""
-    gamma: Float[np.ndarray, " 3"]
-    """The power that each new one is raised to."""
-
-
-def draw_colours(generator: np.random.Generator) -> Colours:
-    """A turn of the circle of hues by any angle, and tones bent by up to a power of 1.6 either way."""
-    angle = generator.uniform(0, 2 * np.pi)
-    # Rodrigues' rotation about the axis of greys.
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    mixture = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) / 3
-    return Colours(mixture, np.exp(generator.uniform(-1, 1, 3) * np.log(1.6)))
-
-
-def recolour(clips: RawClips, colours: Sequence[Colours]) -> RawClips:
-    """Clips in other colours, each in its own; poses stay as they are."""
-    mixtures, gammas = (torch.from_numpy(np.stack(part)).float() for part in zip(*colours, strict=True))
-    mixed = torch.einsum("bnc,btchw->btnhw", mixtures, clips.frames).clamp(0, 1)
-    return clips._replace(frames=mixed ** gammas[:, None, :, None, None])
+    spoilt = [blank_some(poses, augmentation.blank_poses, generator) for poses, generator in pairs]
+    return clips._replace(poses=np.stack(spoilt)), anchors
 
 
 def some(clips: RawClips, rows: np.ndarray) -> RawClips:
@@ -226,60 +177,12 @@ def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) ->
     return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def splice(
-    augmentation: Augmentation, clips: RawClips, others: RawClips, generators: Sequence[np.random.Generator]
-) -> RawClips:
-    """Clips in which one part of the person is that of another moment, in frames and pose maps alike.
-
-    The other person is put where this one is, and the picture is cut through them, across or along: arms are seen with
-    legs that never went with them. (CutMix, Yun et al. 2019, with the condition cut like the target.) Where there is
-    nobody, or the other cannot be put there whole, a clip stays as it is.
-    """
-    height, width = clips.poses.shape[2:4]
-    placements, parts = [], []
-    for poses, other_poses, generator in zip(clips.poses, others.poses, generators, strict=True):
-        across, along, mine, mirror = generator.random(4)
-        here, there = extent(poses), extent(other_poses)
-        placement, part = Placement(0, 1.0, False), np.zeros((height, width), bool)
-        if here is not None and there is not None:
-            mirrored = bool(mirror < augmentation.mirrored)
-            middle = 0.5 * (there[2] + there[3])
-            shift = 0.5 * (here[2] + here[3]) - (width - 1 - middle if mirrored else middle)
-            wanted = Placement(round(shift), 1.0, mirrored)
-            left, right = room_beside(other_poses, wanted)
-            if -left <= wanted.shift <= right:
-                placement = wanted
-                first, last = here[:2] if across < ACROSS else here[2:]
-                cut = round(first + (0.3 + 0.4 * along) * (last - first))
-                part[(slice(cut),) if across < ACROSS else (slice(None), slice(cut))] = True
-                part = part if mine < 0.5 else ~part
-        placements.append(placement)
-        parts.append(part)
-    others = place(others, augmentation.rooms, clips.recording, placements)
-    chosen = np.stack(parts)[:, None]
-    frames = torch.where(torch.from_numpy(chosen[:, :, None]), others.frames, clips.frames)
-    return clips._replace(frames=frames, poses=np.where(chosen[..., None], others.poses, clips.poses))
-
-
-def extent(poses: np.ndarray) -> tuple[int, int, int, int] | None:
-    """First and last row, first and last column with a limb in them at the middle instant; None without any."""
-    ink = (poses[len(poses) // 2] < INKED).any(-1)
-    if not ink.any():
-        return None
-    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
-
-
-def spoil_poses(poses: np.ndarray, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
-    """Pose maps `[T, H, W, 3]` as a poor estimator would give them: limbs missing, some maps blank."""
-    length = len(poses)
-    if generator.random() < augmentation.drop_limbs:
-        here = _stretch(length, generator)
-        poses = poses.copy()
-        poses[here] = drop_limbs(poses[here], generator.random(len(SKELETON)) < generator.uniform(0, 0.5))
-    if generator.random() < augmentation.blank_poses:
-        poses = poses.copy()
-        poses[_stretch(length, generator)] = 255
+def blank_some(poses: np.ndarray, probability: float, generator: np.random.Generator) -> np.ndarray:
+    """Pose maps `[T, H, W, 3]`, with that probability blank for some instants, as a poor estimator leaves them."""
+    if generator.random() >= probability:
+        return poses
+    poses = poses.copy()
+    poses[_stretch(len(poses), generator)] = 255
     return poses
 
 

@@ -146,7 +146,7 @@ class ClipCutter:
         anchor_poses = np.stack([one.poses[[at]] for one, at in chosen])
         anchors = RawClips(as_clips(anchor_frames), anchor_poses, plan.recording)
         if self.augmentation is not None:
-            clips, anchors = augment(self.augmentation, clips, anchors, self._others, plan.key)
+            clips, anchors = augment(self.augmentation, clips, anchors, plan.key)
         offsets = range(2 * self.pose_window + 1)
         windows = _stacked([clips.poses[:, k : k + self.clip_length] for k in offsets])
         return Clip(clips.frames, windows, anchors.frames[:, 0], as_clips(anchors.poses)[:, 0])
@@ -160,15 +160,3 @@ class ClipCutter:
             frames.append(recording.frames[start:stop])
             poses.append(recording.poses[around])
         return RawClips(as_clips(np.stack(frames)), np.stack(poses), recordings)
-
-    def _others(self, generators: Sequence[np.random.Generator]) -> RawClips:
-        """A clip from anywhere for each generator."""
-        places = np.array([self._any_start(generator) for generator in generators])
-        return self._raw_clips(*places.T)
-
-    def _any_start(self, generator: np.random.Generator) -> tuple[int, int]:
-        """A recording and a start in it, all starts as likely."""
-        starts = np.array([max(0, len(recording) - self.clip_length + 1) for recording in self.recordings])
-        number = int(generator.integers(starts.sum()))
-        index = int(np.searchsorted(np.cumsum(starts), number, side="right"))
-        return index, number - int(starts[:index].sum())

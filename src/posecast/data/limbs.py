@@ -1,4 +1,4 @@
-"""Pose maps read by their colours: which limb a pixel shows, limbs dropped, left and right exchanged.
+"""Pose maps read by their colours: which limb a pixel shows, left and right exchanged.
 
 In: uint8 pose maps in the colours of `poses.py` (the course's). Out: uint8 pose maps.
 Knows no keypoints. Next: `augmentation.py`, which moves a person and uses this.
@@ -37,12 +37,6 @@ def exchange_sides(poses: np.ndarray) -> np.ndarray:
 def limb_shown(poses: np.ndarray) -> np.ndarray:
     """The joint of `SKELETON` whose colour each pixel of `[..., H, W, 3]` is nearest to in hue; -1 on white: int8."""
     return _shown().take(_cells(poses))
-
-
-def drop_limbs(poses: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """Pose maps with some limbs wiped out: `dropped` is bool, one entry a joint of `SKELETON`."""
-    gone = np.append(dropped, False)[limb_shown(poses)]  # -1, white, is the entry appended
-    return np.where(gone[..., None], np.uint8(255), poses)
 
 
 def _cells(poses: np.ndarray) -> np.ndarray:
