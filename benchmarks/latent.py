@@ -20,7 +20,7 @@ import numpy as np
 
 from posecast import evaluation
 from posecast.checkpoint import load_run
-from posecast.config import Config, parse_size
+from posecast.config.schema import Config, parse_size
 from posecast.data.dancer import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
 from posecast.data.packed import load_footage
 from posecast.data.recordings import Recording

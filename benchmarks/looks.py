@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from posecast.checkpoint import load_run
-from posecast.config import RECIPES, Budget
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Budget
 from posecast.data.dancer import dance
 from posecast.data.figure import CHOSEN_LOOKS
 from posecast.data.recordings import Footage, Recording

@@ -21,7 +21,7 @@ import numpy as np
 
 from posecast.checkpoint import load_run
 from posecast.comparing import estimate
-from posecast.config import Config, parse_size
+from posecast.config.schema import Config, parse_size
 from posecast.data.packed import load_footage
 from posecast.data.recordings import Footage, Recording
 from posecast.data.rooms import near_limbs

@@ -17,11 +17,11 @@ import threading
 import time
 from pathlib import Path
 
-from posecast.config import RECIPES
+from posecast.config.overrides import build_config
+from posecast.config.recipes import RECIPES
 from posecast.data.dancer import dance
 from posecast.data.recordings import Footage
 from posecast.report import write_report
-from posecast.settings import build_config
 from posecast.standing import Status
 from posecast.training import train
 

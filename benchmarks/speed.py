@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from posecast.batches import Batch
-from posecast.config import RECIPES, Budget, Config, Lab4, parse_size
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Budget, Config, Lab4, parse_size
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.dancer import dance
 from posecast.data.recordings import Footage, Recording

@@ -32,9 +32,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from posecast.config import Config  # noqa: E402
+from posecast.config.overrides import build_config  # noqa: E402
+from posecast.config.schema import Config  # noqa: E402
 from posecast.data.recordings import Recording  # noqa: E402
-from posecast.settings import build_config  # noqa: E402
 
 torch.set_num_threads(1)  # the models here are too small to be shared out
 

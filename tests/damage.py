@@ -207,9 +207,9 @@ def _load_pack(path: Path) -> object:
 
 def _run(what: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
+        from posecast.config.overrides import build_config
         from posecast.data.dancer import dance
         from posecast.data.recordings import Footage
-        from posecast.settings import build_config
         from posecast.training import train
 
         tiny = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "steps": 2, "latent_channels": 2}
@@ -368,7 +368,7 @@ def _settings(suffix: str, text: str) -> Callable[[Path], Path]:
 
 
 def _read_settings(path: Path) -> object:
-    from posecast.settings import build_config
+    from posecast.config.overrides import build_config
 
     return build_config("anchored", file=path)
 

@@ -150,9 +150,9 @@ def stop_in_the_middle(home: Path) -> None:
     """A run that was stopped after three of six updates."""
     import signal
 
+    from posecast.config.overrides import build_config
     from posecast.data.packed import load_footage
     from posecast.errors import InterruptedTraining
-    from posecast.settings import build_config
     from posecast.standing import Status
     from posecast.training import train
 

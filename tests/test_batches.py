@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecast.batches import Batches, check_divisible
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.clips import ClipPlan
 from posecast.errors import InputError
 

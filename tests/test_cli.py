@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from posecast.cli import main
-from posecast.config import RECIPES
+from posecast.config.recipes import RECIPES
 from posecast.media import read_picture
 from posecast.model.lab4 import Lab4Networks
 

@@ -23,7 +23,7 @@ from posecast.comparing import (
     swing,
     wobble_db,
 )
-from posecast.config import RECIPES
+from posecast.config.recipes import RECIPES
 from posecast.runs import Run
 
 

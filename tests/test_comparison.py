@@ -20,11 +20,11 @@ from PIL import Image
 from posecast.checkpoint import write_config
 from posecast.cli import app, main
 from posecast.comparison import write_comparison
-from posecast.config import Budget, Config
+from posecast.config.overrides import from_dict
+from posecast.config.schema import Budget, Config
 from posecast.files import write_json, write_text
 from posecast.grids import GRIDS, configurations
 from posecast.plans import Plan, PlannedRun
-from posecast.settings import from_dict
 from posecast.tables import print_comparison
 
 from .test_plans import CONFIGS, planned

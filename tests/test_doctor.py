@@ -10,7 +10,7 @@ import torch
 
 from posecast import doctor
 from posecast.cli import main
-from posecast.config import RECIPES
+from posecast.config.recipes import RECIPES
 from posecast.model.device import machine_profile
 
 

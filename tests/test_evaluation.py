@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.recordings import Recording
 from posecast.evaluation import drift, evaluate, mean_rollout
 from posecast.metrics import psnr_db

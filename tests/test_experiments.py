@@ -15,7 +15,8 @@ import pytest
 from posecast.checkpoint import read_config
 from posecast.cli import main
 from posecast.comparison import write_comparison
-from posecast.config import Budget, Config
+from posecast.config.overrides import build_config
+from posecast.config.schema import Budget, Config
 from posecast.data.clips import ClipCutter
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.experiments import carry_out, minutes_in_steps, open_experiment, unfolded
@@ -23,7 +24,6 @@ from posecast.files import read_json_lines
 from posecast.grids import Grid, Setting
 from posecast.pace import Pacer, steps_of_epochs
 from posecast.plans import Plan, read_plan
-from posecast.settings import build_config
 from posecast.standing import Status, Watcher
 
 from .conftest import TINY_LAB4, moving_square

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from posecast.config import Budget, Lab4
+from posecast.config.schema import Budget, Lab4
 from posecast.errors import InputError
 from posecast.grids import GRIDS, configurations, find_grid
 from posecast.schedules import kl_weight, teacher_forcing_rate

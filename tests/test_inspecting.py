@@ -8,7 +8,7 @@ import pytest
 
 from posecast.checkpoint import states
 from posecast.cli import main
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.errors import InterruptedTraining
 from posecast.inspecting import inspect_run

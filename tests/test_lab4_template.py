@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from posecast.cli import main
-from posecast.config import RECIPES, Config
+from posecast.config.overrides import from_dict
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Config
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
 from posecast.lab4_template import evaluate_words, notes, submit_words, train_config, train_words
 from posecast.pace import Plan
 from posecast.schedules import kl_weight
-from posecast.settings import from_dict
 from posecast.training import learning_rate_at
 
 

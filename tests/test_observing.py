@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.recordings import Recording
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from posecast.config import Config, Training
+from posecast.config.schema import Config, Training
 from posecast.model.predictor import Predictor
 from posecast.optimizers import Muon, as_kernel, as_matrix, build_optimizers, is_large_kernel, orthogonalised
 

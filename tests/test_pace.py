@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from posecast.config import Config, Training
+from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
 from posecast.learning import Learner

@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from posecast.cli import main
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.files import read_json_lines
 from posecast.progress import Pace, TensorBoardWriter, TrainingDisplay, Watchers, counting

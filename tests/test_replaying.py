@@ -5,12 +5,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from posecast.config import Config
+from posecast.config.overrides import build_config
+from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.learning import Learner
 from posecast.replaying import FIRST_CALLS, Replayed
 from posecast.rollout import rollout
-from posecast.settings import build_config
 
 from .conftest import moving_square
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from posecast.checkpoint import load_run
-from posecast.config import Config
+from posecast.config.overrides import build_config
+from posecast.config.schema import Config
 from posecast.data.clips import as_pictures, pose_windows
 from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
@@ -20,7 +21,6 @@ from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
 from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
-from posecast.settings import build_config
 from posecast.training import train
 
 from .conftest import TINY, moving_square

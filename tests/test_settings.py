@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from posecast.cli import main
-from posecast.config import RECIPES, parse_size, to_dict
+from posecast.config.overrides import as_flags, build_config, from_dict
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import parse_size, to_dict
 from posecast.errors import InputError
-from posecast.settings import as_flags, build_config, from_dict
 
 
 def test_flags_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from lightning_fabric import Fabric
 
 from posecast.checkpoint import load_run, load_state
-from posecast.config import Config
+from posecast.config.overrides import build_config
+from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter, pose_windows
 from posecast.data.recordings import Footage
 from posecast.learning import Learner
@@ -17,7 +18,6 @@ from posecast.model.anchored import AnchoredNetworks
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
-from posecast.settings import build_config
 from posecast.settling import (
     frames_remembered,
     pairs_of,

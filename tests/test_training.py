@@ -17,7 +17,7 @@ import torch
 import posecast.training
 from posecast.batches import Batch, share_of
 from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
-from posecast.config import Budget, Config
+from posecast.config.schema import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed

@@ -14,7 +14,7 @@ _HOMES = {
     "InputError": "posecast.errors",
     "Recording": "posecast.data.recordings",
     "PoseSequence": "posecast.data.recordings",
-    "build_config": "posecast.settings",
+    "build_config": "posecast.config.overrides",
     "dance": "posecast.data.dancer",
     "load_recordings": "posecast.data.packed",
     "train": "posecast.training",

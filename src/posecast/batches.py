@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from posecast.config import Config, Training
+from posecast.config.schema import Config, Training
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.errors import InputError
 from posecast.model.predictor import Draws, seeded

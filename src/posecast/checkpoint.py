@@ -23,13 +23,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import posecast
-from posecast.config import Config, to_dict
+from posecast.config.overrides import from_dict
+from posecast.config.schema import Config, to_dict
 from posecast.errors import InputError
 from posecast.files import is_empty, read_json, remove_leftovers, write_bytes, write_json, write_text
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
-from posecast.settings import from_dict
 
 RUN_MARKER = "config.json"
 RUN_FILES = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.files import read_json
 from posecast.plans import Plan
 from posecast.runs import Run, number, read_run

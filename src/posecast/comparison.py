@@ -13,6 +13,7 @@ from typing import Any
 
 from posecast import page
 from posecast.comparing import Outcome, best_of, estimate, outcomes, psnr_db
+from posecast.config.overrides import as_flags
 from posecast.drawings import drawings_of, drawn, write_curves, write_rows
 from posecast.files import write_json, write_text
 from posecast.findings import Claim, claims, findings
@@ -21,7 +22,6 @@ from posecast.plans import Plan
 from posecast.plots import COLOURS, save
 from posecast.report import BASELINES
 from posecast.runs import Run
-from posecast.settings import as_flags
 
 
 def write_comparison(plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import posecast
-from posecast.config import Budget, Config, parse_size
+from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.packed import load_footage
 from posecast.data.recordings import Recording
 from posecast.data.synthetic import Choreography, write_synthetic

@@ -21,7 +21,8 @@ from lightning_fabric import Fabric
 from platformdirs import user_cache_path
 
 import posecast
-from posecast.config import RECIPES, Config
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Config
 from posecast.data.dancer import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 
 import posecast
 from posecast.checkpoint import WEIGHTS
-from posecast.config import Budget, Config, parse_size, to_dict
+from posecast.config.schema import Budget, Config, parse_size, to_dict
 from posecast.data.clips import ClipCutter
 from posecast.data.packed import load_footage
 from posecast.data.recordings import Footage

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from posecast.config import RECIPES, SECTIONS, Config, knobs
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import SECTIONS, Config, knobs
 
 
 def knob_help(name: str) -> str:

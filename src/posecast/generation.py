@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from posecast.checkpoint import load_run, read_config
-from posecast.config import parse_size
+from posecast.config.schema import parse_size
 from posecast.data.fitting import Body
 from posecast.data.sighting import Progress
 from posecast.driving import read_drive

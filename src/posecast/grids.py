@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from posecast.config import RECIPES, SECTIONS, Config, knobs
+from posecast.config.overrides import build_config, change, check_whole, read_settings
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import SECTIONS, Config, knobs
 from posecast.errors import InputError
-from posecast.settings import build_config, change, check_whole, read_settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 DEFAULT_MINUTES = 5.0

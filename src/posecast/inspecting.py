@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from posecast.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.data.course import Finding
 from posecast.errors import InputError
 from posecast.files import WRITING, read_json, read_json_lines

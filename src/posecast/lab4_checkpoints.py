@@ -25,7 +25,8 @@ from posecast.checkpoint import (
     save_weights,
     write_config,
 )
-from posecast.config import RECIPES, Config, Lab4
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Config, Lab4
 from posecast.data.course import some
 from posecast.errors import InputError
 from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes

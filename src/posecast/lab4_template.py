@@ -11,10 +11,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from posecast.config import RECIPES, Config
+from posecast.config.overrides import as_flags, change, check_whole
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Config
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
-from posecast.settings import as_flags, change, check_whole
 
 Words = list[str]
 

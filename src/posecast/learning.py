@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from posecast.batches import Batch, Batches
-from posecast.config import Config, parse_size
+from posecast.config.schema import Config, parse_size
 from posecast.data.clips import Clip
 from posecast.model.elbo import BoundTerms, bound_terms
 from posecast.model.predictor import Draws, Observation, Predictor, rows_of_clips, time_major

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posecast.config import Training
+from posecast.config.schema import Training
 from posecast.model.threads import Workers
 
 SMALLEST_SIDE = 16

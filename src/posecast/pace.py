@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from posecast.config import Config, Training
+from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posecast.config import Config, flattened
+from posecast.config.overrides import from_dict
+from posecast.config.schema import Config, flattened
 from posecast.errors import InputError
 from posecast.files import read_json
-from posecast.settings import from_dict
 
 PLAN = "experiment.json"
 LOCK = "experiment.lock"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from posecast.checkpoint import load_run, read_config
-from posecast.config import Config, parse_size
+from posecast.config.schema import Config, parse_size
 from posecast.data.packed import load_recordings
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError

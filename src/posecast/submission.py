@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from posecast.checkpoint import load_run
-from posecast.config import parse_size
+from posecast.config.schema import parse_size
 from posecast.data.course import list_split, read_test_sequences, some
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError

@@ -36,7 +36,7 @@ from posecast.checkpoint import (
     write_log,
     write_plan,
 )
-from posecast.config import Config, Training
+from posecast.config.schema import Config, Training
 from posecast.data.augmentation import Augmentation
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.recordings import Footage

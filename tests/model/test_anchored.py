@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from posecast.config import Anchored
+from posecast.config.schema import Anchored
 from posecast.model.anchored import AnchoredNetworks
 
 SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1, colours="copied")

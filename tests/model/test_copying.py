@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from posecast.config import Anchored
+from posecast.config.schema import Anchored
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.copying import Copied, changed, places
 

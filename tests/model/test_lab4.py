@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posecast.config import Lab4
+from posecast.config.schema import Lab4
 from posecast.model.lab4 import Lab4Networks
 
 

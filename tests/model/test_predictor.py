@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from posecast.config import Config
+from posecast.config.schema import Config
 from posecast.model.predictor import Draws, Predictor, at, batch_major, free_running, seeded, time_major
 
 from ..conftest import small

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from posecast.commands.options import Data, Force, OnDevice, Out, Run, Seed, at_least_one, note, ready_device
-from posecast.config import Lab4
+from posecast.config.schema import Lab4
 
 
 def submit(
@@ -69,7 +69,7 @@ def score(
     size: Annotated[str, Parameter(help="Height x width of the submitted pictures.")] = "32x64",
 ) -> None:
     """Score a submission as the course's board does: PSNR of frames 1 to 600 of each sequence."""
-    from posecast.config import parse_size
+    from posecast.config.schema import parse_size
     from posecast.grading import grade
     from posecast.progress import counting
     from posecast.tables import print_grade

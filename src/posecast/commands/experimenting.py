@@ -41,7 +41,7 @@ def experiment(
     grid = find_grid(name)
     configs = configurations(grid, recipe, config, given(flags))
     from posecast.comparison import write_comparison
-    from posecast.config import parse_size
+    from posecast.config.schema import parse_size
     from posecast.data.packed import load_footage
     from posecast.experiments import carry_out, open_experiment
     from posecast.progress import TrainingDisplay, counting

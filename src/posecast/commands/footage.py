@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from posecast.commands.options import Force, Out
-from posecast.config import parse_size
+from posecast.config.schema import parse_size
 from posecast.errors import InputError
 
 

@@ -100,7 +100,7 @@ def check_lengths(root: Path, split: str, expected: int) -> None:
 def check_widths(options: LabTest) -> None:
     """Widths are read off the checkpoint, and a run knows its size: those given must be its own. Raises InputError."""
     from posecast.checkpoint import read_config
-    from posecast.config import parse_size
+    from posecast.config.schema import parse_size
     from posecast.lab4_checkpoints import read_checkpoint, widths_of
 
     checkpoint = options.ckpt_path

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from posecast.commands.options import Data, Force, OnDevice, Out, Seed, at_least_one, note
-from posecast.config import Config, parse_size
+from posecast.config.schema import Config, parse_size
 from posecast.errors import InputError
 from posecast.flags import NO_KNOBS, FlatKnobs, given
 
@@ -29,10 +29,10 @@ def demo(
 
     Replaces its own earlier folder of the same name.
     """
+    from posecast.config.overrides import build_config
     from posecast.data.synthetic import Choreography
     from posecast.demo import demo as tell_story
     from posecast.progress import TrainingDisplay, counting
-    from posecast.settings import build_config
     from posecast.tables import print_scores
 
     config = build_config(flags={"minutes": minutes, "size": size, "seed": seed})
@@ -77,7 +77,7 @@ def train(
     flags: FlatKnobs = NO_KNOBS,  # pyright: ignore[reportInvalidTypeForm]
 ) -> None:
     """Train a run. A recipe's knobs are changed by --config, then by flags."""
-    from posecast.settings import build_config
+    from posecast.config.overrides import build_config
 
     if tensorboard:
         require_tensorboard()
@@ -86,7 +86,7 @@ def train(
         whole = repeated_config(repeat, recipe, config, given(flags))
     whole = whole or build_config(recipe, config, given(flags))
     if dry_run:
-        from posecast.config import to_dict
+        from posecast.config.schema import to_dict
 
         print(json.dumps(to_dict(whole), indent=1))
         return
@@ -128,7 +128,7 @@ def train(
 def resumed_config(out: Path, recipe: str | None, file: Path | None, flags: dict[str, Any]) -> Config | None:
     """The configuration a run was begun with, with anything named anew laid on it; None where nothing is."""
     from posecast.checkpoint import read_config
-    from posecast.settings import change, read_settings
+    from posecast.config.overrides import change, read_settings
 
     if not (out / "config.json").exists():
         return None

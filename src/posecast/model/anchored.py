@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posecast.config import Anchored
+from posecast.config.schema import Anchored
 from posecast.data.clips import Pictures, PoseWindows
 from posecast.model.attention import AnchorAttention
 from posecast.model.copying import MOST_CELLS, Copied, changed

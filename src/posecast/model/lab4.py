@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from posecast.config import Lab4
+from posecast.config.schema import Lab4
 from posecast.data.clips import Pictures
 from posecast.model.elbo import Gaussian, bounded_log_variance
 from posecast.model.priors import Features, FixedPrior, Memory

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from posecast.config import Anchored, Config, parse_size
+from posecast.config.schema import Anchored, Config, parse_size
 from posecast.data.clips import Pictures, PoseWindows
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.elbo import Gaussian, kl_nats

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from posecast.config import RECIPES, SECTIONS, Anchored, Budget, Config, Lab4, knobs, parse_size
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import SECTIONS, Anchored, Budget, Config, Lab4, knobs, parse_size
 from posecast.errors import InputError
 
 

@@ -1,0 +1,1 @@
+"""Every setting once; recipes; a file and flags laid on them."""

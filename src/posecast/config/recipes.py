@@ -1,0 +1,70 @@
+"""The named recipes: complete configurations, one row of settings each.
+
+In: the schema. Out: `RECIPES`, by name. Next: `overrides.py` lays files and flags on a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from posecast.config.schema import Anchored, Bound, Budget, Config, Lab4, Training
+
+RECIPES: dict[str, Config] = {
+    # Why each of these: docs/architecture.md.
+    "anchored": Config(
+        "anchored",
+        Anchored(attention=2, feedback="none", pose_blocks=1, finest_blocks=0),
+        training=Training(
+            clip_length=2,
+            batch_size=14,
+            optimizer="muon",
+            imagined=0.5,
+            moved=0.5,
+            blank_poses=0.1,
+            validate_every=10,
+        ),
+    ),
+    # The assignment's networks with the settings that its public solutions found to work, and its KL weight.
+    "lab4": Config(
+        "lab4",
+        Lab4(),
+        bound=Bound(likelihood_variance=3072.0),
+        training=Training(
+            clip_length=16,
+            batch_size=2,
+            optimizer="adam",
+            learning_rate=1e-3,
+            warmup_steps=0,
+            beta2=0.999,
+            ema_decay=0.0,
+        ),
+        budget=Budget(epochs=70),
+    ),
+}
+
+
+# Frames decoded from the last predicted frame, too: clips of 2, 4 and then 8 frames, half of them without a first one.
+_FED_BACK = dataclasses.replace(
+    RECIPES["anchored"],
+    networks=Anchored(attention=2),
+    training=dataclasses.replace(
+        RECIPES["anchored"].training,
+        clip_length=8,
+        batch_size=4,
+        growth=(0.01, 0.5, 1.0),
+        withheld=0.5,
+        validate_every=5,
+    ),
+)
+
+
+# For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
+RECIPES["people"] = dataclasses.replace(_FED_BACK, recipe="people", networks=Anchored(attention=2, colours="copied"))
+
+
+# z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
+RECIPES["stationary"] = dataclasses.replace(
+    _FED_BACK,
+    recipe="stationary",
+    networks=Anchored(attention=2, latent_spans="picture", latent_channels=16, prior="stationary"),
+)
