@@ -23,7 +23,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import posecast
-from posecast.data.course import Finding
 from posecast.data.cropping import Crop
 from posecast.data.estimators import BlazePose, Estimator
 from posecast.data.picturing import Piece, plan_pieces, write_pictures
@@ -32,7 +31,7 @@ from posecast.data.sighting import Progress, Span, find_person
 from posecast.data.tracks import Track
 from posecast.data.trouble import measure, remarks, states
 from posecast.data.video import list_videos, mean_rate
-from posecast.errors import InputError
+from posecast.errors import Finding, InputError
 from posecast.files import claim_folder, read_json, write_bytes, write_json
 
 MARKER = "extract.json"

@@ -13,8 +13,7 @@ from typing import Any
 
 from posecast.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
 from posecast.config.schema import Config
-from posecast.data.course import Finding
-from posecast.errors import InputError
+from posecast.errors import Finding, InputError
 from posecast.files import WRITING, read_json, read_json_lines
 from posecast.model.predictor import Predictor
 

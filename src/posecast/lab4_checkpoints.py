@@ -27,8 +27,7 @@ from posecast.checkpoint import (
 )
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config, Lab4
-from posecast.data.course import some
-from posecast.errors import InputError
+from posecast.errors import InputError, some
 from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes
 from posecast.model.predictor import Predictor
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from posecast.data.checking import CheckResult, limited
-from posecast.data.course import Finding, printable
+from posecast.errors import Finding, printable
 
 if TYPE_CHECKING:
     from posecast.doctor import Diagnosis

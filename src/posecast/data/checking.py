@@ -15,7 +15,6 @@ from pathlib import Path
 
 from posecast.data.course import (
     SPLITS,
-    Finding,
     FrameFiles,
     Progress,
     RecordingFiles,
@@ -28,9 +27,9 @@ from posecast.data.course import (
     runs,
     sequence_names,
     sizes_differ,
-    some,
 )
 from posecast.data.looking import Picture, find_jumps, look, ranges
+from posecast.errors import Finding, some
 
 
 @dataclass(frozen=True)

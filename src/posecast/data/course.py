@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from posecast.data.recordings import PoseSequence, Recording
-from posecast.errors import InputError
+from posecast.errors import Finding, InputError, printable, some
 from posecast.media import read_picture
 
 SPLITS = ("train", "val", "test")
@@ -47,17 +47,6 @@ class RecordingFiles:
 
     name: str
     frames: tuple[FrameFiles, ...]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence, of some kind, about what is wrong or odd in a data set."""
-
-    kind: str
-    message: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "message", printable(self.message))
 
 
 def list_recordings(root: Path, split: str) -> list[RecordingFiles]:
@@ -288,13 +277,3 @@ def runs(items: Iterable[Item], key: Callable[[Item], tuple[str, int]]) -> list[
     """Sorted items cut wherever the number does not rise by one or what precedes it changes."""
     numbered = groupby(enumerate(items), lambda pair: (key(pair[1])[0], key(pair[1])[1] - pair[0]))
     return [[item for _, item in run] for _, run in numbered]
-
-
-def some(words: list[str], most: int = 20) -> str:
-    """The words, at most so many, then how many more there are."""
-    return ", ".join(words[:most]) + f" and {len(words) - most} more" * (len(words) > most)
-
-
-def printable(text: str) -> str:
-    """File names may hold line breaks or bytes that are no text; shown, they become a replacement sign."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from posecast.data.course import Finding, RecordingFiles, runs, some
-from posecast.errors import InputError
+from posecast.data.course import RecordingFiles, runs
+from posecast.errors import Finding, InputError, some
 from posecast.media import read_picture
 
 CUT = 0.08

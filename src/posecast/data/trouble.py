@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.course import Finding
 from posecast.data.cropping import person_boxes
 from posecast.data.estimators import SURE
 from posecast.data.poses import JOINT_INDEX
 from posecast.data.tracks import Scene, Track, only_sure
+from posecast.errors import Finding
 
 CAMERA_MOVES = 0.03
 """A camera that moved by more than this share of the picture's width or height was not on a tripod."""
