@@ -14,10 +14,10 @@ import numpy as np
 
 from posecast.checkpoint import load_run, read_config
 from posecast.config.schema import parse_size
-from posecast.data.packed import load_recordings
+from posecast.data.cache import load_recordings
+from posecast.data.images import open_writer, side_by_side
 from posecast.data.recordings import Recording
 from posecast.evaluation import mean_rollout
-from posecast.media import open_writer, side_by_side
 from posecast.metrics import psnr_db, worst_stretches
 
 GAP = 12

@@ -21,8 +21,8 @@ import numpy as np
 from posecast import evaluation
 from posecast.checkpoint import load_run
 from posecast.config.schema import Config, parse_size
-from posecast.data.dancer import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
-from posecast.data.packed import load_footage
+from posecast.data.cache import load_footage
+from posecast.data.dancer.dance import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
 from posecast.data.recordings import Recording
 from posecast.factors import fit_reader, recorded_factors
 from posecast.files import read_json, read_json_lines, write_json

@@ -18,12 +18,12 @@ import numpy as np
 from posecast.checkpoint import load_run
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget
-from posecast.data.dancer import dance
-from posecast.data.figure import CHOSEN_LOOKS
+from posecast.data.dancer.dance import dance
+from posecast.data.dancer.renderer import CHOSEN_LOOKS
+from posecast.data.images import contact_sheet, write_png
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
 from posecast.files import read_json, read_json_lines, write_json
-from posecast.media import contact_sheet, write_png
 from posecast.metrics import psnr_db
 from posecast.training import train
 

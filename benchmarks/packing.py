@@ -18,10 +18,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from posecast.data.course import in_threads, picture_folders, read_test_sequences
-from posecast.data.dancer import dance
-from posecast.data.packed import load_recordings
-from posecast.data.poses import draw_pose_maps
+from posecast.data.cache import load_recordings
+from posecast.data.dancer.dance import dance
+from posecast.data.folder_dataset import picture_folders, read_test_sequences
+from posecast.data.pose_maps import draw_pose_maps
+from posecast.data.prefetch import in_threads
 from posecast.progress import counting
 
 STORED, PACKED = (512, 1024), (32, 64)

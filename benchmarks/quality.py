@@ -22,9 +22,9 @@ import numpy as np
 from posecast.checkpoint import load_run
 from posecast.comparing import estimate
 from posecast.config.schema import Config, parse_size
-from posecast.data.packed import load_footage
+from posecast.data.background import near_limbs
+from posecast.data.cache import load_footage
 from posecast.data.recordings import Footage, Recording
-from posecast.data.rooms import near_limbs
 from posecast.evaluation import evaluate, mean_rollout
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.grids import configurations, read_grid

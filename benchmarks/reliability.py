@@ -19,7 +19,7 @@ from pathlib import Path
 
 from posecast.config.overrides import build_config
 from posecast.config.recipes import RECIPES
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage
 from posecast.report import write_report
 from posecast.standing import Status

@@ -37,12 +37,13 @@ from posecast.batches import Batch
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget, Config, Lab4, parse_size
 from posecast.data.clips import ClipCutter, ClipPlan
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
+from posecast.data.images import open_writer, write_png
+from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
 from posecast.learning import Learner
-from posecast.machine import machine_facts, mapped_ahead, threads_ahead
-from posecast.media import open_writer, write_png
+from posecast.machine import machine_facts
 from posecast.model.device import machine_profile, resolve_device, resolve_precision
 from posecast.model.lab4 import Lab4Networks
 from posecast.model.threads import operator_threads

@@ -113,9 +113,9 @@ def outcome_of_files(folder: Path) -> dict[str, Any]:
 def prepare(home: Path) -> None:
     """What the scenarios need: a data set, a video with keypoints, a grid."""
     from posecast.cli import main
-    from posecast.data.dancer import dance
-    from posecast.data.poses import SKELETON
-    from posecast.media import open_writer
+    from posecast.data.dancer.dance import dance
+    from posecast.data.images import open_writer
+    from posecast.data.pose_maps import SKELETON
 
     assert main(["synth", str(home / "data"), "--sequences", "2", "--frames", "60", "--size", "16x16"]) == 0
     # Packed beforehand, but for the scenario that packs: kills shall fall into what each is about.
@@ -205,7 +205,7 @@ def child(words: list[str]) -> None:
 
 def pack(data: Path, out: Path) -> None:
     """Pack the pictures of a data set, as training does first; `out` links to them, so that its pack is its own."""
-    from posecast.data.packed import load_recordings
+    from posecast.data.cache import load_recordings
 
     out.mkdir(exist_ok=True)
     if not (out / "train").exists():

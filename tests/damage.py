@@ -167,13 +167,13 @@ def _png(folder: Path) -> Path:
 
 
 def _read_png(path: Path) -> object:
-    from posecast.media import read_picture
+    from posecast.data.images import read_picture
 
     return read_picture(path)
 
 
 def _course(folder: Path) -> Path:
-    from posecast.data.course import write_recordings
+    from posecast.data.folder_dataset import write_recordings
     from posecast.data.recordings import Recording
 
     pixels = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
@@ -182,14 +182,14 @@ def _course(folder: Path) -> Path:
 
 
 def _check(path: Path) -> object:
-    from posecast.data.checking import check
+    from posecast.data.check import check
 
     return check(path.parents[2])
 
 
 def _pack(what: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        from posecast.data.packed import load_recordings
+        from posecast.data.cache import load_recordings
 
         _course(folder)
         load_recordings(folder / "data", "train", (8, 8))
@@ -199,7 +199,7 @@ def _pack(what: str) -> Callable[[Path], Path]:
 
 
 def _load_pack(path: Path) -> object:
-    from posecast.data.packed import load_recordings
+    from posecast.data.cache import load_recordings
 
     (recording,) = load_recordings(path.parents[2], "train", (8, 8))
     return recording.frames.sum()
@@ -208,7 +208,7 @@ def _load_pack(path: Path) -> object:
 def _run(what: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         from posecast.config.overrides import build_config
-        from posecast.data.dancer import dance
+        from posecast.data.dancer.dance import dance
         from posecast.data.recordings import Footage
         from posecast.training import train
 
@@ -224,7 +224,7 @@ def _run(what: str) -> Callable[[Path], Path]:
 
 def _scores(folder: Path) -> Path:
     from posecast.checkpoint import load_run
-    from posecast.data.dancer import dance
+    from posecast.data.dancer.dance import dance
     from posecast.evaluation import evaluate
     from posecast.files import write_json
 
@@ -296,7 +296,7 @@ def _read_submission(path: Path) -> object:
 
 def _video(suffix: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        from posecast.media import open_writer
+        from posecast.data.images import open_writer
 
         with open_writer(folder / f"a{suffix}") as video:
             for k in range(8):
@@ -337,7 +337,7 @@ def _read_coco(path: Path) -> object:
 
 
 def _poses(folder: Path) -> Path:
-    from posecast.data.poses import SKELETON
+    from posecast.data.pose_maps import SKELETON
 
     with (folder / "poses.npz").open("wb") as file:
         np.savez(

@@ -151,7 +151,7 @@ def stop_in_the_middle(home: Path) -> None:
     import signal
 
     from posecast.config.overrides import build_config
-    from posecast.data.packed import load_footage
+    from posecast.data.cache import load_footage
     from posecast.errors import InterruptedTraining
     from posecast.standing import Status
     from posecast.training import train

@@ -15,7 +15,7 @@ from PIL import Image
 
 from posecast.cli import main
 from posecast.config.recipes import RECIPES
-from posecast.media import read_picture
+from posecast.data.images import read_picture
 from posecast.model.lab4 import Lab4Networks
 
 from .videos import read_video
@@ -403,7 +403,7 @@ def own_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import av
 
-    from posecast.data.dancer import dance
+    from posecast.data.dancer.dance import dance
 
     path = tmp_path_factory.mktemp("own") / "dancer.mov"
     frames = dance(40, seed=1, size=(240, 360)).recording.frames
@@ -485,7 +485,7 @@ def test_a_full_disk_is_one_sentence(
     def full(*args: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/disk/frame000001.png")
 
-    monkeypatch.setattr("posecast.data.synthetic.write_recordings", full)
+    monkeypatch.setattr("posecast.data.dancer.dataset.write_recordings", full)
     assert main(["synth", str(tmp_path / "out"), "--frames", "8"]) == 1
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("posecast: ")]
     assert said == (

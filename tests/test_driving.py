@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
 from posecast.data.estimators import Person, Region
 from posecast.data.fitting import Body, measure_body
+from posecast.data.images import open_writer, write_png
 from posecast.data.keypoint_files import read_poses
-from posecast.data.poses import JOINT_INDEX, SKELETON, draw_pose_maps
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.driving import SETTLING, body_of_footage, photo_window, pose_map_beside, read_drive
 from posecast.errors import InputError
 from posecast.extraction import Extraction, extract
-from posecast.media import open_writer, write_png
 
 SHOWN = dance(24, seed=2, size=(96, 160))
 SIZE = (32, 64)

@@ -12,16 +12,16 @@ from filelock import FileLock
 from PIL import Image
 
 from posecast.data import sighting
-from posecast.data.checking import check
-from posecast.data.dancer import dance
+from posecast.data.cache import load_recordings
+from posecast.data.check import check
+from posecast.data.dancer.dance import dance
 from posecast.data.estimators import Person, Region, box_of
+from posecast.data.images import open_writer
 from posecast.data.keypoint_files import read_poses
-from posecast.data.packed import load_recordings
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
 from posecast.extraction import Extraction, extract
 from posecast.files import read_json
-from posecast.media import open_writer
 
 from .videos import read_video
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecast.data.dancer import LIGHT_DEVIATION, hidden_arrays, synthesise
+from posecast.data.dancer.dance import LIGHT_DEVIATION, hidden_arrays, synthesise
 from posecast.errors import InputError
 from posecast.factors import apart, deviation, fit_reader, r_squared, recorded_factors, time_constant
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from posecast import submission
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
+from posecast.data.images import write_png
 from posecast.errors import InputError
 from posecast.grading import LAST_FRAME, LIMIT_DB, grade, list_truth
-from posecast.media import write_png
 
 SIZE = (16, 16)
 NUM_VALUES = 3 * 16 * 16

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from posecast.machine import mapped_ahead
+from posecast.data.prefetch import mapped_ahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])

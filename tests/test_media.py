@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecast import media
+from posecast.data import images as media
+from posecast.data.images import contact_sheet, open_writer, read_picture, side_by_side, write_png
 from posecast.errors import InputError
-from posecast.media import contact_sheet, open_writer, read_picture, side_by_side, write_png
 
 from .videos import read_video
 

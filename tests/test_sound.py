@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from posecast.data.images import open_writer
 from posecast.errors import InputError
-from posecast.media import open_writer
 from posecast.sound import add_sound
 
 from .videos import read_video

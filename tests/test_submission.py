@@ -9,9 +9,9 @@ import pytest
 
 from posecast import submission
 from posecast.cli import main
-from posecast.data.course import read_test_sequences
+from posecast.data.folder_dataset import read_test_sequences
+from posecast.data.images import contact_sheet, read_picture
 from posecast.grading import LIMIT_DB, grade
-from posecast.media import contact_sheet, read_picture
 
 SIZE = (16, 16)
 

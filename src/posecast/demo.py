@@ -13,9 +13,9 @@ from pathlib import Path
 
 import posecast
 from posecast.config.schema import Budget, Config, parse_size
-from posecast.data.packed import load_footage
+from posecast.data.cache import load_footage
+from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.data.recordings import Recording
-from posecast.data.synthetic import Choreography, write_synthetic
 from posecast.evaluation import Scores, mean_rollout
 from posecast.files import claim_folder, write_json
 from posecast.model.device import machine_profile, resolve_precision

@@ -23,7 +23,7 @@ from platformdirs import user_cache_path
 import posecast
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
 from posecast.learning import Learner

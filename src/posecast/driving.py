@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from posecast.data.course import read_pose_folder
 from posecast.data.cropping import crop_windows, cut_out, keypoints_in
 from posecast.data.estimators import BlazePose, Estimator, Person
 from posecast.data.fitting import Body, body_of_maps, fit, measure_body
+from posecast.data.folder_dataset import read_pose_folder
+from posecast.data.images import read_picture
 from posecast.data.keypoint_files import Poses, read_poses
-from posecast.data.poses import draw_pose_map, draw_pose_maps
+from posecast.data.pose_maps import draw_pose_map, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.data.sighting import Progress, Span, find_person
 from posecast.data.tracks import only_sure, scenes
 from posecast.data.video import mean_rate
 from posecast.errors import InputError
-from posecast.media import read_picture
 
 HIGHEST_RATE = 30.0
 MOST_MAPS = 2000

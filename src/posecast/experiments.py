@@ -22,8 +22,8 @@ from lightning_fabric import Fabric
 import posecast
 from posecast.checkpoint import WEIGHTS
 from posecast.config.schema import Budget, Config, parse_size, to_dict
+from posecast.data.cache import load_footage
 from posecast.data.clips import ClipCutter
-from posecast.data.packed import load_footage
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, TrainingFailed
 from posecast.files import claim_folder, write_json

@@ -26,7 +26,7 @@ import posecast
 from posecast.data.cropping import Crop
 from posecast.data.estimators import BlazePose, Estimator
 from posecast.data.picturing import Piece, plan_pieces, write_pictures
-from posecast.data.poses import SKELETON
+from posecast.data.pose_maps import SKELETON
 from posecast.data.sighting import Progress, Span, find_person
 from posecast.data.tracks import Track
 from posecast.data.trouble import measure, remarks, states

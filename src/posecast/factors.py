@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.data.limbs import limb_shown
-from posecast.data.poses import JOINT_INDEX
+from posecast.data.background import near_limbs
+from posecast.data.pose_map_colours import limb_shown
+from posecast.data.pose_maps import JOINT_INDEX
 from posecast.data.recordings import Recording
-from posecast.data.rooms import near_limbs
 from posecast.errors import InputError
 
 TRUNK = [JOINT_INDEX[name] for name in ("right_shoulder", "left_shoulder", "nose", "mid_hip")]

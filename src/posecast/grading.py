@@ -19,9 +19,10 @@ from typing import TextIO
 
 import numpy as np
 
-from posecast.data.course import Progress, entries, in_threads, numbered_files
+from posecast.data.folder_dataset import entries, numbered_files
+from posecast.data.images import read_picture
+from posecast.data.prefetch import Progress, in_threads
 from posecast.errors import InputError
-from posecast.media import read_picture
 
 LAST_FRAME = 600
 """The board counts frames 1 to 600 of each sequence: frame 0 is given, later ones are not looked at."""

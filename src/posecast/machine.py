@@ -12,26 +12,17 @@ import os
 import platform
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from posecast.model.device import available_cores, machine_profile, processor_name
-from posecast.model.threads import compute_alone
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
     from lightning_fabric import Fabric
-
-MOST_AHEAD = 12
-"""Threads. One cuts about 500 clips a second (8 frames of 32x64, augmented); a GPU learns from ten times as many."""
-One = TypeVar("One")
-Other = TypeVar("Other")
 
 
 def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
@@ -59,26 +50,6 @@ def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
     total = fabric.all_reduce(votes, reduce_op="sum")
     assert isinstance(total, torch.Tensor)
     return [bool(vote) for vote in total]
-
-
-def threads_ahead(fabric: Fabric) -> int:
-    """How many threads prepare what the next updates need while one is computed; a CPU has none to spare."""
-    return min(MOST_AHEAD, max(1, (os.cpu_count() or 1) - 2)) if fabric.device.type == "cuda" else 0
-
-
-def mapped_ahead(function: Callable[[One], Other], items: Iterable[One], threads: int) -> Iterator[Other]:
-    """`map`, but so many threads are at work on the next items before they are asked for; with none it is `map`."""
-    if not threads:
-        yield from map(function, items)
-        return
-    left = iter(items)
-    # Each on one core: what they share out among cores otherwise would contend for all of them.
-    with ThreadPoolExecutor(threads, initializer=compute_alone) as pool:
-        begun = deque(pool.submit(function, item) for item in islice(left, threads + 2))
-        while begun:
-            found = begun.popleft().result()
-            begun.extend(pool.submit(function, item) for item in islice(left, 1))
-            yield found
 
 
 class StopRequested(BaseException):

@@ -13,13 +13,13 @@ import numpy as np
 
 from posecast.checkpoint import load_run, read_config
 from posecast.config.schema import Config, parse_size
-from posecast.data.packed import load_recordings
+from posecast.data.cache import load_recordings
+from posecast.data.images import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
 from posecast.evaluation import Evaluation, Hidden, Scores, check_scorable, evaluate_fully
 from posecast.factors import fit_reader, recorded_factors
 from posecast.files import write_json
-from posecast.media import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
 from posecast.metrics import Pixels
 from posecast.model.predictor import Predictor
 from posecast.observing import REACH, STOPS, traversal

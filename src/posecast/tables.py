@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from posecast.data.checking import CheckResult, limited
+from posecast.data.check import CheckResult, limited
 from posecast.errors import Finding, printable
 
 if TYPE_CHECKING:

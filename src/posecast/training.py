@@ -38,24 +38,17 @@ from posecast.checkpoint import (
 )
 from posecast.config.schema import Config, Training
 from posecast.data.augmentation import Augmentation
+from posecast.data.background import measure_rooms
 from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage
-from posecast.data.rooms import measure_rooms
 from posecast.driving import body_of_footage
 from posecast.errors import InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.lab4_checkpoints import initial_weights
 from posecast.launching import Processes, launch
 from posecast.learning import Learner
-from posecast.machine import (
-    StopRequested,
-    StopRequests,
-    any_of,
-    machine_facts,
-    mapped_ahead,
-    stop_requests,
-    threads_ahead,
-)
+from posecast.machine import StopRequested, StopRequests, any_of, machine_facts, stop_requests
 from posecast.model.device import Precision, machine_profile, resolve_device, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import operator_threads

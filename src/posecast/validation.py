@@ -15,11 +15,11 @@ from torch import Tensor
 
 from posecast.batches import VALIDATION
 from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.images import rollout_strip, write_png
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.learning import Learner
-from posecast.media import rollout_strip, write_png
 from posecast.model.predictor import Predictor, free_running, seeded
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(

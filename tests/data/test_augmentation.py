@@ -16,11 +16,11 @@ from posecast.data.augmentation import (
     place,
     room_beside,
 )
+from posecast.data.background import measure_rooms
 from posecast.data.clips import ClipCutter, as_clips, as_pixels
-from posecast.data.dancer import dance
-from posecast.data.limbs import exchange_sides
+from posecast.data.dancer.dance import dance
+from posecast.data.pose_map_colours import exchange_sides
 from posecast.data.recordings import Recording
-from posecast.data.rooms import measure_rooms
 
 from ..conftest import moving_square, still_in
 

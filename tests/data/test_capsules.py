@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posecast.data.capsules import Capsules, paint_capsules
+from posecast.data.rasterizer import Capsules, paint_capsules
 
 SIZE = (40, 60)
 

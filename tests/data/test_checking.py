@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecast.data.checking import CheckResult, SplitSummary, check, limited
-from posecast.data.course import write_recordings, write_test_sequences
+from posecast.data.check import CheckResult, SplitSummary, check, limited
+from posecast.data.folder_dataset import write_recordings, write_test_sequences
 from posecast.data.recordings import PoseSequence, Recording
 from posecast.errors import InputError
 

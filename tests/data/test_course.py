@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecast.data.course import (
-    in_threads,
+from posecast.data.folder_dataset import (
     list_recordings,
     read_pose_folder,
     read_test_sequences,
     write_recordings,
     write_test_sequences,
 )
+from posecast.data.prefetch import in_threads
 from posecast.data.recordings import PoseSequence, Recording
 from posecast.errors import InputError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from posecast.data.cropping import crop_windows, cut_out, keypoints_in, smoothed
-from posecast.data.poses import SKELETON
+from posecast.data.pose_maps import SKELETON
 
 FRAME = (480, 640)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posecast.data.dancer import Dance, ceiling_psnr_db, dance, hidden_arrays, hidden_factors, synthesise
-from posecast.data.figure import CHOSEN_LOOKS, look_of, paint_figure
-from posecast.data.poses import JOINT_INDEX, draw_pose_maps
+from posecast.data.dancer.dance import Dance, ceiling_psnr_db, dance, hidden_arrays, hidden_factors, synthesise
+from posecast.data.dancer.renderer import CHOSEN_LOOKS, look_of, paint_figure
+from posecast.data.pose_maps import JOINT_INDEX, draw_pose_maps
 from posecast.errors import InputError
 
 

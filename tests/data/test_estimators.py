@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
 from posecast.data.estimators import BlazePose, Person, Region, apart, box_of, overlap, within
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
 
 pytest.importorskip("mediapipe", reason="the extra posecast[video], not there for Python 3.13")

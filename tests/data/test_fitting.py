@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from posecast.data.body import Build
-from posecast.data.choreography import choreograph
-from posecast.data.dancer import dance
+from posecast.data.dancer.choreography import choreograph
+from posecast.data.dancer.dance import dance
+from posecast.data.dancer.kinematics import Build
 from posecast.data.fitting import FEET, NECK, PARENTS, Body, body_of_maps, fit, lowest_foot, measure_body
-from posecast.data.poses import JOINT_INDEX
+from posecast.data.pose_maps import JOINT_INDEX
 from posecast.errors import InputError
 
 ASPECT = 2.0

@@ -7,7 +7,7 @@ import pytest
 
 from posecast.data.estimators import Estimator, Person, Region, overlap
 from posecast.data.following import Follower, Memory
-from posecast.data.poses import SKELETON
+from posecast.data.pose_maps import SKELETON
 
 FRAME = np.zeros((8, 8, 3), np.uint8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from posecast.data.keypoint_files import Imported, read_coco, read_openpose, read_poses
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
 
 BODY_25 = (

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from posecast.data.dancer import dance
-from posecast.data.limbs import PARTNERS, exchange_sides, limb_shown
-from posecast.data.poses import JOINT_INDEX, SKELETON, draw_pose_map, draw_pose_maps
+from posecast.data.dancer.dance import dance
+from posecast.data.pose_map_colours import PARTNERS, exchange_sides, limb_shown
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON, draw_pose_map, draw_pose_maps
 
 SIZE = (128, 256)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posecast.data.dancer import dance
+from posecast.data.dancer.dance import dance
 from posecast.data.overlay import HEIGHT, preview_picture
 
 

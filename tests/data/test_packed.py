@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecast.data import packed
-from posecast.data.course import list_recordings, write_recordings
-from posecast.data.packed import fingerprint, load_recordings
+from posecast.data import cache as packed
+from posecast.data.cache import fingerprint, load_recordings
+from posecast.data.folder_dataset import list_recordings, write_recordings
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
 
@@ -249,7 +249,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_pack(course: Path, monkeypatch:
 PACK_AND_TELL = """
 import hashlib, sys
 from pathlib import Path
-from posecast.data.packed import load_recordings
+from posecast.data.cache import load_recordings
 
 decoded = []
 def progress(done, total):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posecast.data.poses import JOINT_INDEX, LIMBS, SKELETON, draw_pose_map, draw_pose_maps
+from posecast.data.pose_maps import JOINT_INDEX, LIMBS, SKELETON, draw_pose_map, draw_pose_maps
 from posecast.errors import InputError
 
 SIZE = (128, 256)

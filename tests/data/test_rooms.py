@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from posecast.data.background import measure_rooms
 from posecast.data.recordings import Recording
-from posecast.data.rooms import measure_rooms
 
 from ..conftest import moving_square, still_in
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from posecast.data.dancer import dance
-from posecast.data.scenes import camera_shift, change, is_cut, thumbnail
+from posecast.data.dancer.dance import dance
+from posecast.data.shot_changes import camera_shift, change, is_cut, thumbnail
 
 
 def room(seed: int, height: int = 240, width: int = 600) -> np.ndarray:

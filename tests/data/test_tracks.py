@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.data.tracks import Track, fill_gaps, only_sure, scenes
 
 ELBOW = JOINT_INDEX["left_elbow"]

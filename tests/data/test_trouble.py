@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.data.tracks import Track, scenes
 from posecast.data.trouble import camera_range, measure, remarks, states
 

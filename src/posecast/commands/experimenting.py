@@ -42,7 +42,7 @@ def experiment(
     configs = configurations(grid, recipe, config, given(flags))
     from posecast.comparison import write_comparison
     from posecast.config.schema import parse_size
-    from posecast.data.packed import load_footage
+    from posecast.data.cache import load_footage
     from posecast.experiments import carry_out, open_experiment
     from posecast.progress import TrainingDisplay, counting
     from posecast.tables import print_comparison

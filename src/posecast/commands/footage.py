@@ -30,7 +30,7 @@ def synth(
     force: Force = False,
 ) -> None:
     """Write the synthetic dancer in the course's layout: training recordings, one for val, one test sequence."""
-    from posecast.data.synthetic import Choreography, write_synthetic
+    from posecast.data.dancer.dataset import Choreography, write_synthetic
     from posecast.progress import counting
 
     if sequences < 1 or sequences > 100_000:
@@ -117,7 +117,7 @@ def check(
         check_run(folder)
         return
     data = folder
-    from posecast.data.checking import check as check_data
+    from posecast.data.check import check as check_data
     from posecast.progress import counting
     from posecast.tables import print_check
 

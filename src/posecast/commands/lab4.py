@@ -83,7 +83,7 @@ def imported_notes(commands: list[Words]) -> list[str]:
 
 def check_lengths(root: Path, split: str, expected: int) -> None:
     """Our commands take sequences whole, so --val_vi_len must be their length. Raises InputError."""
-    from posecast.data.course import list_split
+    from posecast.data.folder_dataset import list_split
 
     sequences, errors = list_split(root, split)
     if errors:

@@ -30,7 +30,7 @@ def demo(
     Replaces its own earlier folder of the same name.
     """
     from posecast.config.overrides import build_config
-    from posecast.data.synthetic import Choreography
+    from posecast.data.dancer.dataset import Choreography
     from posecast.demo import demo as tell_story
     from posecast.progress import TrainingDisplay, counting
     from posecast.tables import print_scores
@@ -92,7 +92,7 @@ def train(
         return
     from functools import partial
 
-    from posecast.data.packed import load_footage
+    from posecast.data.cache import load_footage
     from posecast.progress import TensorBoardWriter, TrainingDisplay, Watchers, counting
     from posecast.training import train as train_run
 

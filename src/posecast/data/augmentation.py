@@ -20,8 +20,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from posecast.data.limbs import exchange_sides
-from posecast.data.rooms import INKED, NEAR_LIMBS
+from posecast.data.background import INKED, NEAR_LIMBS
+from posecast.data.pose_map_colours import exchange_sides
 
 SAME, OTHER = 0.04, 0.16
 """Differences from the room, of 1: below the first a pixel is the room's, above the second the person's."""

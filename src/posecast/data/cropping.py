@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from posecast.data.estimators import SURE
+from posecast.data.pose_maps import SURE
 
 Crop = Literal["steady", "follow", "whole"]
 

@@ -20,11 +20,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
 from posecast.errors import InputError
-
-SURE = 0.5
-"""A joint of less confidence is not drawn."""
 
 
 class Region(NamedTuple):

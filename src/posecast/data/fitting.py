@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.body import CHANNELS, Build, pose_joints
 from posecast.data.cropping import bridged, smoothed
-from posecast.data.estimators import SURE
-from posecast.data.limbs import PARTNERS, limb_shown
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.dancer.kinematics import CHANNELS, Build, pose_joints
+from posecast.data.pose_map_colours import PARTNERS, limb_shown
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
 from posecast.errors import InputError
 
 PARENTS = np.array([JOINT_INDEX[joint.parent] if joint.parent else -1 for joint in SKELETON])

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.estimators import SURE, Person, Region, apart, overlap
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.estimators import Person, Region, apart, overlap
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
 from posecast.errors import InputError
 
 OPENPOSE_SURE = 0.1

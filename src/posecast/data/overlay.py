@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from posecast.data.cropping import keypoints_in
-from posecast.data.poses import LIMBS, SKELETON, draw_pose_map
+from posecast.data.pose_maps import LIMBS, SKELETON, draw_pose_map
 
 HEIGHT = 360
 

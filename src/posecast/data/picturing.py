@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from posecast.data.course import picture_folders
 from posecast.data.cropping import Crop, crop_windows, cut_out, keypoints_in
+from posecast.data.folder_dataset import picture_folders
+from posecast.data.images import open_writer
 from posecast.data.overlay import preview_picture
-from posecast.data.poses import draw_pose_maps
+from posecast.data.pose_maps import draw_pose_maps
 from posecast.data.sighting import Progress, Span, moments_of
 from posecast.data.tracks import Scene, Track, scenes
 from posecast.data.video import Moment
-from posecast.media import open_writer
 
 CHUNK = 256
 """So many pose maps are drawn at once."""

@@ -16,9 +16,10 @@ import numpy as np
 
 from posecast.data.estimators import Estimator
 from posecast.data.following import Follower, Memory
-from posecast.data.scenes import camera_shift, change, is_cut, thumbnail
+from posecast.data.prefetch import ahead
+from posecast.data.shot_changes import camera_shift, change, is_cut, thumbnail
 from posecast.data.tracks import Track
-from posecast.data.video import Moment, ahead, length_s, read_moments, resampled
+from posecast.data.video import Moment, length_s, read_moments, resampled
 from posecast.errors import InputError
 
 SAVE_EVERY_S = 10.0

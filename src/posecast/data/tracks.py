@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posecast.data.estimators import SURE
-from posecast.data.poses import SKELETON
+from posecast.data.pose_maps import SKELETON, SURE
 from posecast.files import write_bytes
 
 SHORT_GAP_S = 0.3

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from posecast.data.cropping import person_boxes
-from posecast.data.estimators import SURE
-from posecast.data.poses import JOINT_INDEX
+from posecast.data.pose_maps import JOINT_INDEX, SURE
 from posecast.data.tracks import Scene, Track, only_sure
 from posecast.errors import Finding
 

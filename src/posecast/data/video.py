@@ -8,12 +8,10 @@ Knows no poses. Next: `extraction.py`, which finds a person in the frames.
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -27,8 +25,6 @@ MAX_FRAME_PIXELS = 64_000_000
 
 SUFFIXES = frozenset(".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .mts .m2ts .ts .ogv .gif".split())
 """What is taken for a video in a folder; a file given by name may be called anything."""
-
-Item = TypeVar("Item")
 
 
 class Moment(NamedTuple):
@@ -155,36 +151,3 @@ def list_videos(paths: Sequence[Path]) -> list[Path]:
         with contextlib.closing(read_moments(file)) as moments:
             next(moments)  # now, not after an hour spent on the files before it
     return files
-
-
-def ahead(items: Iterator[Item], depth: int = 8) -> Generator[Item, None, None]:
-    """The same items, made in a thread of their own, up to so many ahead; closing this ends that thread."""
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    closed = threading.Event()
-
-    def put(whether: bool, item: Any) -> None:
-        while not closed.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put((whether, item), timeout=0.1)
-                return
-
-    def make() -> None:
-        try:
-            for item in items:
-                put(True, item)
-                if closed.is_set():
-                    return
-            put(False, None)
-        except BaseException as error:  # told to the one who waits
-            put(False, error)
-
-    maker = threading.Thread(target=make, name="decoding", daemon=True)
-    maker.start()
-    try:
-        while (found := ready.get())[0]:
-            yield found[1]
-        if found[1] is not None:
-            raise found[1]
-    finally:
-        closed.set()
-        maker.join()

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 
+from posecast.data.prefetch import compute_alone
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -29,12 +31,6 @@ def operator_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def compute_alone() -> None:
-    """Take one operator thread for this thread, for good."""
-    torch.get_num_threads()  # torch sets a new thread's number when it is first asked for, and would do so later
-    torch.set_num_threads(1)
 
 
 class Workers:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from posecast.data.choreography import choreograph
-from posecast.data.figure import look_of, paint_figure, project
-from posecast.data.poses import JOINT_INDEX, draw_pose_maps
+from posecast.data.dancer.choreography import choreograph
+from posecast.data.dancer.renderer import look_of, paint_figure, project
+from posecast.data.pose_maps import JOINT_INDEX, draw_pose_maps
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from posecast.data.body import CHANNELS, Build, Track, pose_joints
+from posecast.data.dancer.kinematics import CHANNELS, Build, Track, pose_joints
 
 STRIDE = 0.42
 """Statures covered by one step of a walk."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecast.data.capsules import Capsules, paint_capsules
+from posecast.data.rasterizer import Capsules, paint_capsules
 from posecast.errors import InputError
 
 
@@ -100,7 +100,7 @@ def _checked(keypoints_px: np.ndarray) -> np.ndarray:
     if keypoints.ndim != 3 or keypoints.shape[1] != len(SKELETON) or keypoints.shape[2] not in (2, 3):
         raise InputError(
             f"The keypoints have shape {list(keypoints.shape)}; expected [frames, {len(SKELETON)}, 2 or 3]: "
-            "x, y in pixels and, if you like, a confidence for every joint of posecast.data.poses.SKELETON."
+            "x, y in pixels and, if you like, a confidence for every joint of posecast.data.pose_maps.SKELETON."
         )
     if keypoints.shape[2] == 2:
         return keypoints
@@ -133,3 +133,7 @@ def _capsules(
     shape = np.broadcast_to(np.array([*radii, 1.0], np.float32), (*lead, 4))
     rows = [[red / 255, green / 255, blue / 255, opacity, 0.0] for red, green, blue in colours]
     return Capsules(start, end, shape, np.broadcast_to(np.array(rows, np.float32), (*lead, 5)))
+
+
+SURE = 0.5
+"""A joint of less confidence is not drawn."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecast.data.body import Build
-from posecast.data.capsules import Capsules, paint_capsules
-from posecast.data.poses import JOINT_INDEX
+from posecast.data.dancer.kinematics import Build
+from posecast.data.pose_maps import JOINT_INDEX
+from posecast.data.rasterizer import Capsules, paint_capsules
 
 Colour = tuple[int, int, int]
 

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 
 LEVELS = 32
 """Steps of red, green and blue in the table of colours: 8 values of a pixel share one."""

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from posecast.data.course import (
+from posecast.data.folder_dataset import (
     SPLITS,
     FrameFiles,
-    Progress,
     RecordingFiles,
     entries,
-    in_threads,
     list_split,
     numbered_files,
     picture_folders,
@@ -28,7 +26,8 @@ from posecast.data.course import (
     sequence_names,
     sizes_differ,
 )
-from posecast.data.looking import Picture, find_jumps, look, ranges
+from posecast.data.image_stats import Picture, find_jumps, look, ranges
+from posecast.data.prefetch import Progress, in_threads
 from posecast.errors import Finding, some
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import posecast
-from posecast.data.course import write_recordings, write_test_sequences
-from posecast.data.dancer import Dance, hidden_arrays, synthesise
+from posecast.data.dancer.dance import Dance, hidden_arrays, synthesise
+from posecast.data.folder_dataset import write_recordings, write_test_sequences
 from posecast.data.recordings import PoseSequence
 from posecast.files import claim_folder, write_bytes, write_json
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecast.data.poses import JOINT_INDEX, SKELETON
+from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 
 Track = dict[str, np.ndarray]
 """Angles in radians over time, `[T]` each, by channel."""

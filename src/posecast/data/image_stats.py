@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from posecast.data.course import RecordingFiles, runs
+from posecast.data.folder_dataset import RecordingFiles, runs
+from posecast.data.images import read_picture
 from posecast.errors import Finding, InputError, some
-from posecast.media import read_picture
 
 CUT = 0.08
 """A frame that differs from the one before by this share of the full scale, and by far more than usual, is a cut."""

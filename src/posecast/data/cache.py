@@ -21,16 +21,15 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from posecast.data.course import (
+from posecast.data.folder_dataset import (
     FrameFiles,
-    Progress,
     RecordingFiles,
-    in_threads,
     list_recordings,
     picture_folders,
     picture_size,
     read_alike,
 )
+from posecast.data.prefetch import Progress, in_threads
 from posecast.data.recordings import Footage, Recording, hold_out_tail
 from posecast.errors import InputError
 from posecast.files import FAILING, FULL

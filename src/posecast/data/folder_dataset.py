@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from posecast.data.images import read_picture
+from posecast.data.prefetch import Item, Progress, in_threads
 from posecast.data.recordings import PoseSequence, Recording
 from posecast.errors import Finding, InputError, printable, some
-from posecast.media import read_picture
 
 SPLITS = ("train", "val", "test")
-Progress = Callable[[int, int], None]  # called with how many are done and how many there are
-Item = TypeVar("Item")
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,25 +224,6 @@ def _write(jobs: list[tuple[Path, np.ndarray]], progress: Progress | None) -> No
     for folder in {path.parent for path, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     list(in_threads(write, jobs, progress))
-
-
-def in_threads(
-    work: Callable[[Item], Done], items: Sequence[Item], progress: Progress | None = None, threads: int | None = None
-) -> Iterator[Done]:
-    """`work(item)` for every item, in order, in so many threads (None: one a core), a little ahead of the reader."""
-    # Threads suffice: Pillow and hashlib release the interpreter's lock.
-    num_threads = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(num_threads) as pool:
-        pending: deque[Future[Done]] = deque()
-        try:
-            for done in range(1, len(items) + 1):
-                while len(pending) < 4 * num_threads and done + len(pending) <= len(items):
-                    pending.append(pool.submit(work, items[done + len(pending) - 1]))
-                yield pending.popleft().result()
-                if progress:
-                    progress(done, len(items))
-        finally:  # an error or Ctrl-C drops the rest
-            pool.shutdown(cancel_futures=True)
 
 
 def read_alike(path: Path, pattern: tuple[Path, tuple[int, int]], size: tuple[int, int]) -> np.ndarray:
