@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run, read_config
 from posecast.config.schema import parse_size
 from posecast.data.cache import load_recordings
 from posecast.data.images import open_writer, side_by_side
 from posecast.data.recordings import Recording
 from posecast.evaluation import mean_rollout
 from posecast.metrics import psnr_db, worst_stretches
+from posecast.model.checkpoint import load_run, read_config
 
 GAP = 12
 """Blank pose maps in the middle of the last row."""

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from posecast import evaluation
-from posecast.checkpoint import load_run
 from posecast.config.schema import Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dance import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
@@ -28,6 +27,7 @@ from posecast.factors import fit_reader, recorded_factors
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.grids import configurations, read_grid
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
 from posecast.training import train

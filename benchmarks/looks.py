@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget
 from posecast.data.dancer.dance import dance
@@ -25,6 +24,7 @@ from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.metrics import psnr_db
+from posecast.model.checkpoint import load_run
 from posecast.training import train
 
 FIRST_LOOK = CHOSEN_LOOKS

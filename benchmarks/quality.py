@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from posecast.checkpoint import load_run
 from posecast.comparing import estimate
 from posecast.config.schema import Config, parse_size
 from posecast.data.background import near_limbs
@@ -29,6 +28,7 @@ from posecast.evaluation import evaluate, mean_rollout
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.grids import configurations, read_grid
 from posecast.metrics import psnr_db, worst_stretches
+from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
 from posecast.training import train
 

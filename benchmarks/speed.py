@@ -44,11 +44,11 @@ from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
 from posecast.learning import Learner
 from posecast.machine import machine_facts
+from posecast.model.cuda_graphs import FIRST_CALLS
 from posecast.model.device import machine_profile, resolve_device, resolve_precision
 from posecast.model.lab4 import Lab4Networks
+from posecast.model.rollout import Given, predict, predict_together
 from posecast.model.threads import operator_threads
-from posecast.replaying import FIRST_CALLS
-from posecast.rollout import Given, predict, predict_together
 from posecast.training import build_cutter, chosen_threads, prepared, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2

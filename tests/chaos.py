@@ -63,8 +63,8 @@ class Tally:
 
 def outcome_of_run(run: Path) -> dict[str, Any]:
     """Weights byte for byte, the log and scores but for times, the last state's weights."""
-    from posecast.checkpoint import digest_of, load_state
     from posecast.files import read_json_lines
+    from posecast.model.checkpoint import digest_of, load_state
 
     entries = read_json_lines(run / "log.jsonl")
     state = load_state(run)

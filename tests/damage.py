@@ -223,10 +223,10 @@ def _run(what: str) -> Callable[[Path], Path]:
 
 
 def _scores(folder: Path) -> Path:
-    from posecast.checkpoint import load_run
     from posecast.data.dancer.dance import dance
     from posecast.evaluation import evaluate
     from posecast.files import write_json
+    from posecast.model.checkpoint import load_run
 
     path = _run("scores.json")(folder)
     moves = dance(12, seed=0, size=(16, 16)).recording
@@ -241,13 +241,13 @@ def _read_body(path: Path) -> object:
 
 
 def _load_run(path: Path) -> object:
-    from posecast.checkpoint import load_run
+    from posecast.model.checkpoint import load_run
 
     return load_run(path.parent)
 
 
 def _load_state(path: Path) -> object:
-    from posecast.checkpoint import load_state
+    from posecast.model.checkpoint import load_state
 
     return load_state(path.parents[1])
 
@@ -267,7 +267,7 @@ def _check_run(path: Path) -> object:
 def _course_checkpoint(folder: Path) -> Path:
     import torch
 
-    from posecast.lab4_checkpoints import PREFIXES
+    from posecast.model.lab4_checkpoint import PREFIXES
 
     weights = {f"{prefix}.weight": torch.ones(3) for prefix in PREFIXES}
     torch.save({"state_dict": weights, "lr": 0.1, "last_epoch": 3}, folder / "epoch=3.ckpt")
@@ -275,7 +275,7 @@ def _course_checkpoint(folder: Path) -> Path:
 
 
 def _import_lab4(path: Path) -> object:
-    from posecast.lab4_checkpoints import read_checkpoint
+    from posecast.model.lab4_checkpoint import read_checkpoint
 
     return read_checkpoint(path)
 

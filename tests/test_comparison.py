@@ -17,13 +17,13 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from posecast.checkpoint import write_config
 from posecast.cli import app, main
 from posecast.comparison import write_comparison
 from posecast.config.overrides import from_dict
 from posecast.config.schema import Budget, Config
 from posecast.files import write_json, write_text
 from posecast.grids import GRIDS, configurations
+from posecast.model.checkpoint import write_config
 from posecast.plans import Plan, PlannedRun
 from posecast.tables import print_comparison
 

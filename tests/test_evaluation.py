@@ -12,7 +12,7 @@ from posecast.data.recordings import Recording
 from posecast.evaluation import drift, evaluate, mean_rollout
 from posecast.metrics import psnr_db
 from posecast.model.predictor import Predictor
-from posecast.rollout import predict
+from posecast.model.rollout import predict
 
 from .conftest import moving_square, small
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from posecast.checkpoint import read_config
 from posecast.cli import main
 from posecast.comparison import write_comparison
 from posecast.config.overrides import build_config
@@ -22,6 +21,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.experiments import carry_out, minutes_in_steps, open_experiment, unfolded
 from posecast.files import read_json_lines
 from posecast.grids import Grid, Setting
+from posecast.model.checkpoint import read_config
 from posecast.pace import Pacer, steps_of_epochs
 from posecast.plans import Plan, read_plan
 from posecast.standing import Status, Watcher

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from safetensors.torch import save as safetensors_bytes
 
-from posecast.checkpoint import DIGEST, read_state
 from posecast.errors import InputError
+from posecast.model.checkpoint import DIGEST, read_state
 
 from .damage import READERS
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from posecast.checkpoint import states
 from posecast.cli import main
 from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.errors import InterruptedTraining
 from posecast.inspecting import inspect_run
+from posecast.model.checkpoint import states
 from posecast.standing import Status
 from posecast.training import train
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posecast.checkpoint import load_run, load_weights
 from posecast.cli import main
 from posecast.config.schema import Lab4
+from posecast.model.checkpoint import load_run, load_weights
 from posecast.model.lab4 import decoder_fusion, frame_encoder, gaussian_predictor, generator, pose_encoder
 
 from .conftest import moving_square

@@ -9,8 +9,8 @@ from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.learning import Learner
-from posecast.replaying import FIRST_CALLS, Replayed
-from posecast.rollout import rollout
+from posecast.model.cuda_graphs import FIRST_CALLS, GraphedFunction
+from posecast.model.rollout import rollout
 
 from .conftest import moving_square
 
@@ -27,7 +27,7 @@ def test_a_function_with_a_memory_goes_on_as_if_it_were_called(device: str) -> N
         total.add_((x * factor).sum())
         return x * factor + 1
 
-    replayed = Replayed(added, torch.device(device))
+    replayed = GraphedFunction(added, torch.device(device))
     expected = 0.0
     for call in range(3 * FIRST_CALLS):
         x, factor = torch.full((2 + call % 2, 4), float(call)), torch.tensor(float(call))
@@ -70,7 +70,9 @@ def test_recorded_rollouts_paint_the_same(tiny: Config, futures: int) -> None:
     painted = []
     for records in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("posecast.rollout.Replayed", lambda f, d, r=records: Replayed(f, d, records=r))
+            patch.setattr(
+                "posecast.model.rollout.GraphedFunction", lambda f, d, r=records: GraphedFunction(f, d, records=r)
+            )
             generators = [torch.Generator().manual_seed(seed) for seed in range(futures)] or None
             found = list(rollout(learner.smoothed, square.frames[0], square.poses, generators=generators))
         painted.append(torch.stack(found).cpu())

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from posecast.checkpoint import load_run
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import as_pictures, pose_windows
@@ -17,10 +16,11 @@ from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
 from posecast.metrics import psnr_db
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.checkpoint import load_run
 from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
-from posecast.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
+from posecast.model.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
 from posecast.training import train
 
 from .conftest import TINY, moving_square
@@ -162,7 +162,7 @@ def test_the_mean_needs_no_seed(predictor: Predictor, square: Recording) -> None
 def test_poses_are_encoded_ahead_without_a_seam(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = moving_square(20)
     whole = frames(predictor, recording, latent="mean")
-    monkeypatch.setattr("posecast.rollout.POSES_AHEAD", 3)
+    monkeypatch.setattr("posecast.model.rollout.POSES_AHEAD", 3)
     pieces = frames(predictor, recording, latent="mean")
     assert np.abs(whole.astype(int) - pieces).max() <= 1
 

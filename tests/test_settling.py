@@ -8,13 +8,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from posecast.checkpoint import load_run, load_state
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter, pose_windows
 from posecast.data.recordings import Footage
 from posecast.learning import Learner
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.checkpoint import load_run, load_state
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior

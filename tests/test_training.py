@@ -16,7 +16,6 @@ import torch
 
 import posecast.training
 from posecast.batches import Batch, share_of
-from posecast.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
 from posecast.config.schema import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
@@ -25,6 +24,7 @@ from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.inspecting import inspect_run
 from posecast.learning import Learner
+from posecast.model.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
 from posecast.pace import Plan
 from posecast.report import write_report
 from posecast.standing import Standing, Status, account

@@ -18,9 +18,9 @@ _HOMES = {
     "dance": "posecast.data.dancer.dance",
     "load_recordings": "posecast.data.cache",
     "train": "posecast.training",
-    "load_run": "posecast.checkpoint",
-    "rollout": "posecast.rollout",
-    "predict": "posecast.rollout",
+    "load_run": "posecast.model.checkpoint",
+    "rollout": "posecast.model.rollout",
+    "predict": "posecast.model.rollout",
     "evaluate": "posecast.evaluation",
 }
 

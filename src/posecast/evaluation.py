@@ -21,6 +21,7 @@ from posecast.factors import FactorEvidence, FactorReader, factor_evidence
 from posecast.futures import CALIBRATION_DEFINITION, LEVELS, Calibration, expected_best
 from posecast.metrics import PSNR_DEFINITION, SSIM_DEFINITION, Pixels, baselines, psnr_db, ssim
 from posecast.model.predictor import Predictor
+from posecast.model.rollout import predict, rollout
 from posecast.observing import (
     ACTIVE_UNITS_DEFINITION,
     BOUND_DEFINITION,
@@ -33,7 +34,6 @@ from posecast.observing import (
     observe,
     reconstruct,
 )
-from posecast.rollout import predict, rollout
 
 DRIFT_FRAMES = 100
 SHOWN_FUTURES, SHOWN_INSTANTS = 4, 8

@@ -20,7 +20,6 @@ from filelock import FileLock, SoftFileLease, Timeout
 from lightning_fabric import Fabric
 
 import posecast
-from posecast.checkpoint import WEIGHTS
 from posecast.config.schema import Budget, Config, parse_size, to_dict
 from posecast.data.cache import load_footage
 from posecast.data.clips import ClipCutter
@@ -29,6 +28,7 @@ from posecast.errors import InputError, TrainingFailed
 from posecast.files import claim_folder, write_json
 from posecast.grids import Grid
 from posecast.learning import Learner
+from posecast.model.checkpoint import WEIGHTS
 from posecast.model.device import resolve_device, resolve_precision
 from posecast.model.threads import operator_threads
 from posecast.pace import Pacer, measured_pacer, steps_per_epoch

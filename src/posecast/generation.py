@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run, read_config
 from posecast.config.schema import parse_size
 from posecast.data.fitting import Body
 from posecast.data.images import open_writer
@@ -20,7 +19,8 @@ from posecast.data.sighting import Progress
 from posecast.driving import read_drive
 from posecast.errors import InputError
 from posecast.files import claim_file
-from posecast.rollout import Latent, predict
+from posecast.model.checkpoint import load_run, read_config
+from posecast.model.rollout import Latent, predict
 from posecast.sound import add_sound
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posecast.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
 from posecast.config.schema import Config
 from posecast.errors import Finding, InputError
 from posecast.files import WRITING, read_json, read_json_lines
+from posecast.model.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
 from posecast.model.predictor import Predictor
 
 

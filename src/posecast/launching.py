@@ -22,9 +22,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from posecast.checkpoint import writer_lock
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.machine import forwarding_signals
+from posecast.model.checkpoint import writer_lock
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says besides is for developers
 

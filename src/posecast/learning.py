@@ -21,12 +21,12 @@ from torch.optim.swa_utils import AveragedModel
 from posecast.batches import Batch, Batches
 from posecast.config.schema import Config, parse_size
 from posecast.data.clips import Clip
+from posecast.model.cuda_graphs import GraphedFunction
 from posecast.model.elbo import BoundTerms, bound_terms
 from posecast.model.predictor import Draws, Observation, Predictor, rows_of_clips, time_major
 from posecast.model.priors import Features
 from posecast.model.threads import Workers
 from posecast.optimizers import build_optimizers
-from posecast.replaying import Replayed
 from posecast.schedules import kl_weight
 
 
@@ -98,9 +98,9 @@ class Learner:
         }
         self._steps = self._replayed(self._step)
 
-    def _replayed(self, function: Callable[..., Any]) -> Replayed:
+    def _replayed(self, function: Callable[..., Any]) -> GraphedFunction:
         # Processes exchange gradients within an update, which is not recorded.
-        return Replayed(function, self.fabric.device, records=self.fabric.world_size == 1)
+        return GraphedFunction(function, self.fabric.device, records=self.fabric.world_size == 1)
 
     @property
     def smoothed(self) -> Predictor:

@@ -19,7 +19,7 @@ from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
 from posecast.learning import Learner
-from posecast.replaying import FIRST_CALLS
+from posecast.model.cuda_graphs import FIRST_CALLS
 
 MEASURED_SECONDS = 3.0
 REPLAN_SECONDS = 30.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from posecast.checkpoint import read_config
 from posecast.config.schema import Config, flattened, to_dict
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
+from posecast.model.checkpoint import read_config
 from posecast.pace import Plan
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run, read_config
 from posecast.config.schema import Config, parse_size
 from posecast.data.cache import load_recordings
 from posecast.data.images import contact_sheet, display_scale, open_writer, rollout_strip, side_by_side, write_png
@@ -21,6 +20,7 @@ from posecast.evaluation import Evaluation, Hidden, Scores, check_scorable, eval
 from posecast.factors import fit_reader, recorded_factors
 from posecast.files import write_json
 from posecast.metrics import Pixels
+from posecast.model.checkpoint import load_run, read_config
 from posecast.model.predictor import Predictor
 from posecast.observing import REACH, STOPS, traversal
 

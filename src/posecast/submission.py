@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.checkpoint import load_run
 from posecast.config.schema import parse_size
 from posecast.data.folder_dataset import list_split, read_test_sequences
 from posecast.data.images import contact_sheet, display_scale, open_writer, write_png
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError, some
 from posecast.files import claim_folder, replacing
+from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
-from posecast.rollout import Given, Latent, predict_together
+from posecast.model.rollout import Given, Latent, predict_together
 
 CSV = "submission.csv"
 FPS = 20.0

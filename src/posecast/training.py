@@ -21,7 +21,19 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from posecast.batches import Batch, check_divisible
-from posecast.checkpoint import (
+from posecast.config.schema import Config, Training
+from posecast.data.augmentation import Augmentation
+from posecast.data.background import measure_rooms
+from posecast.data.clips import ClipCutter, ClipPlan
+from posecast.data.prefetch import mapped_ahead, threads_ahead
+from posecast.data.recordings import Footage
+from posecast.driving import body_of_footage
+from posecast.errors import InterruptedTraining, TrainingFailed
+from posecast.files import claim_folder, read_json_lines
+from posecast.launching import Processes, launch
+from posecast.learning import Learner
+from posecast.machine import StopRequested, StopRequests, any_of, machine_facts, stop_requests
+from posecast.model.checkpoint import (
     LOCKS,
     RUN_FILES,
     RUN_MARKER,
@@ -36,20 +48,8 @@ from posecast.checkpoint import (
     write_log,
     write_plan,
 )
-from posecast.config.schema import Config, Training
-from posecast.data.augmentation import Augmentation
-from posecast.data.background import measure_rooms
-from posecast.data.clips import ClipCutter, ClipPlan
-from posecast.data.prefetch import mapped_ahead, threads_ahead
-from posecast.data.recordings import Footage
-from posecast.driving import body_of_footage
-from posecast.errors import InterruptedTraining, TrainingFailed
-from posecast.files import claim_folder, read_json_lines
-from posecast.lab4_checkpoints import initial_weights
-from posecast.launching import Processes, launch
-from posecast.learning import Learner
-from posecast.machine import StopRequested, StopRequests, any_of, machine_facts, stop_requests
 from posecast.model.device import Precision, machine_profile, resolve_device, resolve_precision
+from posecast.model.lab4_checkpoint import initial_weights
 from posecast.model.predictor import Predictor
 from posecast.model.threads import operator_threads
 from posecast.pace import Pacer, Plan, first_plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch

@@ -95,7 +95,7 @@ def import_lab4(
     force: Force = False,
 ) -> None:
     """Make a run of a checkpoint written by the course's code; nothing in it is executed."""
-    from posecast.lab4_checkpoints import import_lab4 as make_run
+    from posecast.model.lab4_checkpoint import import_lab4 as make_run
 
     make_run(checkpoint, out, output=output, posterior_sees=posterior_sees, size=size, force=force)
     print(f"{out} is ready: posecast evaluate {out} --data DATA")
@@ -113,7 +113,7 @@ def export_lab4(
 
     Takes the best weights, unless --epoch names kept ones.
     """
-    from posecast.lab4_checkpoints import export_lab4 as write_checkpoint
+    from posecast.model.lab4_checkpoint import export_lab4 as write_checkpoint
 
     if epoch is not None:
         at_least_one("--epoch", epoch)

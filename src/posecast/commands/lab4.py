@@ -99,9 +99,9 @@ def check_lengths(root: Path, split: str, expected: int) -> None:
 
 def check_widths(options: LabTest) -> None:
     """Widths are read off the checkpoint, and a run knows its size: those given must be its own. Raises InputError."""
-    from posecast.checkpoint import read_config
     from posecast.config.schema import parse_size
-    from posecast.lab4_checkpoints import read_checkpoint, widths_of
+    from posecast.model.checkpoint import read_config
+    from posecast.model.lab4_checkpoint import read_checkpoint, widths_of
 
     checkpoint = options.ckpt_path
     names = ["F_dim", "L_dim", "N_dim", "D_out_dim", *(("frame_H", "frame_W") if checkpoint.is_dir() else ())]
@@ -123,8 +123,8 @@ def check_widths(options: LabTest) -> None:
 
 def require_same_options(options: LabTrain) -> None:
     """A run goes on only with the options it was begun with: those left out are the template's defaults."""
-    from posecast.checkpoint import read_config
     from posecast.lab4_template import train_config
+    from posecast.model.checkpoint import read_config
     from posecast.resuming import check_same
 
     if (options.save_root / "config.json").exists():

@@ -127,8 +127,8 @@ def train(
 
 def resumed_config(out: Path, recipe: str | None, file: Path | None, flags: dict[str, Any]) -> Config | None:
     """The configuration a run was begun with, with anything named anew laid on it; None where nothing is."""
-    from posecast.checkpoint import read_config
     from posecast.config.overrides import change, read_settings
+    from posecast.model.checkpoint import read_config
 
     if not (out / "config.json").exists():
         return None
@@ -143,7 +143,7 @@ def resumed_config(out: Path, recipe: str | None, file: Path | None, flags: dict
 
 def repeated_config(run: Path, recipe: str | None, file: Path | None, flags: dict[str, Any]) -> Config:
     """The configuration of a run to repeat. Raises InputError where anything else is asked for beside it."""
-    from posecast.checkpoint import read_config
+    from posecast.model.checkpoint import read_config
 
     if recipe or file or flags:
         named = "--recipe" if recipe else "--config" if file else "--" + next(iter(flags)).replace("_", "-")

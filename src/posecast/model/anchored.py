@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from posecast.config.schema import Anchored
 from posecast.data.clips import Pictures, PoseWindows
-from posecast.model.attention import AnchorAttention
-from posecast.model.copying import MOST_CELLS, Copied, changed
+from posecast.model.attention import MOST_CELLS, AnchorAttention, Copied, changed
 from posecast.model.elbo import Gaussian, bounded_log_variance, corrected, kl_nats, unbounded_log_variance
 from posecast.model.priors import Features, FixedPrior, LearnedPrior, Memory, RecurrentPrior, StationaryPrior
 

@@ -15,7 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from posecast.checkpoint import (
+from posecast.config.recipes import RECIPES
+from posecast.config.schema import Config, Lab4
+from posecast.errors import InputError, some
+from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes
+from posecast.model.checkpoint import (
     RUN_FILES,
     RUN_MARKER,
     WEIGHTS,
@@ -25,10 +29,6 @@ from posecast.checkpoint import (
     save_weights,
     write_config,
 )
-from posecast.config.recipes import RECIPES
-from posecast.config.schema import Config, Lab4
-from posecast.errors import InputError, some
-from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes
 from posecast.model.predictor import Predictor
 
 PREFIXES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")

@@ -6,7 +6,7 @@ from torch import nn
 
 from posecast.config.schema import Anchored
 from posecast.model.anchored import AnchoredNetworks
-from posecast.model.copying import Copied, changed, places
+from posecast.model.attention import Copied, changed, places
 
 CELL, SIZE = 2, (8, 16)
 

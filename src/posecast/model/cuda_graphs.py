@@ -19,7 +19,7 @@ FIRST_CALLS = 3
 """Calls of one shape that are computed as they come: libraries choose kernels, optimisers make their state."""
 
 
-class Recording(NamedTuple):
+class CapturedGraph(NamedTuple):
     """Kernels that read what `given` holds and write what `found` holds."""
 
     graph: torch.cuda.CUDAGraph
@@ -27,7 +27,7 @@ class Recording(NamedTuple):
     found: Any
 
 
-class Replayed:
+class GraphedFunction:
     """A function of tensors; on a GPU the calls of one shape are recorded once and replayed from then on.
 
     The function may change parameters in place, must not wait for the GPU, and must read everything else that
@@ -37,7 +37,7 @@ class Replayed:
     def __init__(self, function: Callable[..., Any], device: torch.device, *, records: bool = True) -> None:
         self.function, self.device = function, device
         self.records = records and device.type == "cuda"
-        self.recordings: dict[tuple[torch.Size, ...], Recording] = {}
+        self.recordings: dict[tuple[torch.Size, ...], CapturedGraph] = {}
         self.calls: Counter[tuple[torch.Size, ...]] = Counter()
 
     def __call__(self, *given: Tensor) -> Any:
@@ -71,9 +71,9 @@ class Replayed:
         torch.cuda.current_stream(self.device).wait_stream(stream)
         return found
 
-    def _recorded(self, given: list[Tensor]) -> Recording:
+    def _recorded(self, given: list[Tensor]) -> CapturedGraph:
         graph = torch.cuda.CUDAGraph()
         # What other threads ask of the GPU meanwhile, such as memory for clips, is not part of it.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             found = self.function(*given)
-        return Recording(graph, given, found)
+        return CapturedGraph(graph, given, found)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.errors import InputError
+from posecast.model.cuda_graphs import GraphedFunction
 from posecast.model.predictor import Predictor, by_instant, seeded, time_major
 from posecast.model.priors import Features
-from posecast.replaying import Replayed
 
 Latent = Literal["sample", "mean"]
 MEET_EVERY = 16
@@ -146,7 +146,7 @@ def _in_turn(
         with arithmetic:
             return predictor.imagine_step(predictor.encode_previous(frame), tuple(condition), memory, noise)
 
-    step = Replayed(decoded, device)
+    step = GraphedFunction(decoded, device)
     length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
