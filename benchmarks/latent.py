@@ -30,7 +30,7 @@ from posecast.model.anchored import AnchoredNetworks
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
-from posecast.training import train
+from posecast.training.train import train
 
 GRID = Path(__file__).with_suffix(".toml")
 FIRST_SEED = 900

@@ -25,7 +25,7 @@ from posecast.evaluation import mean_rollout
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.metrics import psnr_db
 from posecast.model.checkpoint import load_run
-from posecast.training import train
+from posecast.training.train import train
 
 FIRST_LOOK = CHOSEN_LOOKS
 """Looks from here on have colours that are drawn: no two share them."""

@@ -30,7 +30,7 @@ from posecast.grids import configurations, read_grid
 from posecast.metrics import psnr_db, worst_stretches
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
-from posecast.training import train
+from posecast.training.train import train
 
 GRID = Path(__file__).with_suffix(".toml")
 SPLITS = ("held out", "val")

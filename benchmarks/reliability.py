@@ -22,8 +22,8 @@ from posecast.config.recipes import RECIPES
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage
 from posecast.report import write_report
-from posecast.standing import Status
-from posecast.training import train
+from posecast.training.state import Status
+from posecast.training.train import train
 
 TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "batch_size": 4, "latent_channels": 2}
 

@@ -33,7 +33,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from posecast.batches import Batch
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget, Config, Lab4, parse_size
 from posecast.data.clips import ClipCutter, ClipPlan
@@ -42,14 +41,15 @@ from posecast.data.images import open_writer, write_png
 from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
-from posecast.learning import Learner
-from posecast.machine import machine_facts
 from posecast.model.cuda_graphs import FIRST_CALLS
 from posecast.model.device import machine_profile, resolve_device, resolve_precision
 from posecast.model.lab4 import Lab4Networks
 from posecast.model.rollout import Given, predict, predict_together
 from posecast.model.threads import operator_threads
-from posecast.training import build_cutter, chosen_threads, prepared, train
+from posecast.training.batches import Batch, build_cutter
+from posecast.training.distributed import machine_facts
+from posecast.training.step import Learner
+from posecast.training.train import chosen_threads, prepared, train
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
 SIZES: dict[str, dict[str, Any]] = {

@@ -64,7 +64,8 @@ class Tally:
 def outcome_of_run(run: Path) -> dict[str, Any]:
     """Weights byte for byte, the log and scores but for times, the last state's weights."""
     from posecast.files import read_json_lines
-    from posecast.model.checkpoint import digest_of, load_state
+    from posecast.model.checkpoint import digest_of
+    from posecast.training.checkpoints import load_state
 
     entries = read_json_lines(run / "log.jsonl")
     state = load_state(run)
@@ -223,7 +224,7 @@ class Killer:
         self.rng = np.random.default_rng(seed)
         os.environ["OMP_NUM_THREADS"] = "1"  # the server's threads do not come with a fork, and would be waited for
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["posecast.training", "posecast.scoring", "posecast.extraction"])
+        self.context.set_forkserver_preload(["posecast.training.train", "posecast.scoring", "posecast.extraction"])
 
     def attempt(self, words: list[str], kill_after_s: float | None, *, parent_only: bool = False) -> tuple[bool, float]:
         """Whether it ended by itself, and after how long."""

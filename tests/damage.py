@@ -210,7 +210,7 @@ def _run(what: str) -> Callable[[Path], Path]:
         from posecast.config.overrides import build_config
         from posecast.data.dancer.dance import dance
         from posecast.data.recordings import Footage
-        from posecast.training import train
+        from posecast.training.train import train
 
         tiny = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "steps": 2, "latent_channels": 2}
         moves = dance(12, seed=0, size=(16, 16)).recording
@@ -247,7 +247,7 @@ def _load_run(path: Path) -> object:
 
 
 def _load_state(path: Path) -> object:
-    from posecast.model.checkpoint import load_state
+    from posecast.training.checkpoints import load_state
 
     return load_state(path.parents[1])
 
@@ -259,7 +259,7 @@ def _report(path: Path) -> object:
 
 
 def _check_run(path: Path) -> object:
-    from posecast.inspecting import inspect_run
+    from posecast.training.check_run import inspect_run
 
     return inspect_run(path.parents[1] if path.parent.name == "state" else path.parent)
 

@@ -153,8 +153,8 @@ def stop_in_the_middle(home: Path) -> None:
     from posecast.config.overrides import build_config
     from posecast.data.cache import load_footage
     from posecast.errors import InterruptedTraining
-    from posecast.standing import Status
-    from posecast.training import train
+    from posecast.training.state import Status
+    from posecast.training.train import train
 
     def stop(status: Status) -> None:
         if status.standing.step == 3:
@@ -235,7 +235,7 @@ class Disk:
         os.environ["OMP_NUM_THREADS"] = "1"
         self.home = home
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["posecast.training", "posecast.scoring", "posecast.extraction"])
+        self.context.set_forkserver_preload(["posecast.training.train", "posecast.scoring", "posecast.extraction"])
         os.mkfifo(home / PIPE)
 
     def call(self, write: Write, fault: Fault | None, *more: str) -> tuple[int, str]:

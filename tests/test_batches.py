@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from posecast.batches import Batches, check_divisible
 from posecast.config.schema import Config
 from posecast.data.clips import ClipPlan
 from posecast.errors import InputError
+from posecast.training.batches import Batches, check_divisible
 
 LATENT = (2, 4, 8)
 

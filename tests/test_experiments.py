@@ -22,9 +22,9 @@ from posecast.experiments import carry_out, minutes_in_steps, open_experiment, u
 from posecast.files import read_json_lines
 from posecast.grids import Grid, Setting
 from posecast.model.checkpoint import read_config
-from posecast.pace import Pacer, steps_of_epochs
 from posecast.plans import Plan, read_plan
-from posecast.standing import Status, Watcher
+from posecast.training.budget import Pacer, steps_of_epochs
+from posecast.training.state import Status, Watcher
 
 from .conftest import TINY_LAB4, moving_square
 

@@ -23,7 +23,8 @@ from hypothesis.extra import numpy as st_numpy
 from safetensors.torch import save as safetensors_bytes
 
 from posecast.errors import InputError
-from posecast.model.checkpoint import DIGEST, read_state
+from posecast.model.checkpoint import DIGEST
+from posecast.training.checkpoints import read_state
 
 from .damage import READERS
 

@@ -7,7 +7,7 @@ import pytest
 from posecast.config.schema import Budget, Lab4
 from posecast.errors import InputError
 from posecast.grids import GRIDS, configurations, find_grid
-from posecast.schedules import kl_weight, teacher_forcing_rate
+from posecast.training.schedules import kl_weight, teacher_forcing_rate
 
 
 def rates(name: str) -> list[float]:

@@ -10,10 +10,10 @@ from posecast.cli import main
 from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.errors import InterruptedTraining
-from posecast.inspecting import inspect_run
-from posecast.model.checkpoint import states
-from posecast.standing import Status
-from posecast.training import train
+from posecast.training.check_run import inspect_run
+from posecast.training.checkpoints import states
+from posecast.training.state import Status
+from posecast.training.train import train
 
 from .conftest import moving_square
 

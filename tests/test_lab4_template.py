@@ -17,9 +17,9 @@ from posecast.config.schema import Config
 from posecast.errors import InputError
 from posecast.lab4_options import LabTest, LabTrain
 from posecast.lab4_template import evaluate_words, notes, submit_words, train_config, train_words
-from posecast.pace import Plan
-from posecast.schedules import kl_weight
-from posecast.training import learning_rate_at
+from posecast.training.budget import Plan
+from posecast.training.schedules import kl_weight
+from posecast.training.train import learning_rate_at
 
 
 def options(**changes: Any) -> LabTrain:

@@ -13,11 +13,11 @@ from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.learning import Learner, Update, kept_of_average
 from posecast.model.predictor import free_running
 from posecast.model.threads import Workers
-from posecast.pace import Plan
-from posecast.training import learning_rate_at
+from posecast.training.budget import Plan
+from posecast.training.step import Learner, Update, kept_of_average
+from posecast.training.train import learning_rate_at
 
 from .conftest import TINY, moving_square
 

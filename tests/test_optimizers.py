@@ -9,7 +9,7 @@ from torch import nn
 
 from posecast.config.schema import Config, Training
 from posecast.model.predictor import Predictor
-from posecast.optimizers import Muon, as_kernel, as_matrix, build_optimizers, is_large_kernel, orthogonalised
+from posecast.training.optimizers import Muon, as_kernel, as_matrix, build_optimizers, is_large_kernel, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24), (32, 48)])

@@ -11,8 +11,8 @@ from lightning_fabric import Fabric
 from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
-from posecast.learning import Learner
-from posecast.pace import Pacer, Plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch
+from posecast.training.budget import Pacer, Plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch
+from posecast.training.step import Learner
 
 from .conftest import moving_square
 
@@ -101,7 +101,7 @@ def test_a_budget_is_kept_by_a_machine_that_becomes_slower_or_faster(
 ) -> None:
     """Ten minutes, updates of 0.2 and 0.1 s in two stages, a validation of 5 s every five epochs."""
     clock = Clock()
-    monkeypatch.setattr("posecast.pace.time", clock)
+    monkeypatch.setattr("posecast.training.budget.time", clock)
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, growth=(0.5, 1.0), validate_every=5))
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, clips_per_epoch=240))
     cutter = ClipCutter(footage().train, 4, 0)

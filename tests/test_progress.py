@@ -13,7 +13,7 @@ from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.files import read_json_lines
 from posecast.progress import Pace, TensorBoardWriter, TrainingDisplay, Watchers, counting
-from posecast.training import train
+from posecast.training.train import train
 
 from .conftest import moving_square
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
-from posecast.learning import Learner
 from posecast.model.cuda_graphs import FIRST_CALLS, GraphedFunction
 from posecast.model.rollout import rollout
+from posecast.training.step import Learner
 
 from .conftest import moving_square
 

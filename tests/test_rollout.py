@@ -21,7 +21,7 @@ from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
 from posecast.model.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
-from posecast.training import train
+from posecast.training.train import train
 
 from .conftest import TINY, moving_square
 

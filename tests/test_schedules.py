@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecast.schedules import cycle_start, kl_weight, learning_rate, teacher_forcing_rate
+from posecast.training.schedules import cycle_start, kl_weight, learning_rate, teacher_forcing_rate
 
 
 def weights(num_epochs: int, **knobs: object) -> list[float]:

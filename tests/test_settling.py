@@ -12,13 +12,13 @@ from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter, pose_windows
 from posecast.data.recordings import Footage
-from posecast.learning import Learner
 from posecast.model.anchored import AnchoredNetworks
-from posecast.model.checkpoint import load_run, load_state
+from posecast.model.checkpoint import load_run
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
-from posecast.settling import (
+from posecast.training.checkpoints import load_state
+from posecast.training.posthoc import (
     frames_remembered,
     pairs_of,
     read,
@@ -27,8 +27,9 @@ from posecast.settling import (
     settled,
     slow_directions,
 )
-from posecast.training import train
-from posecast.validation import validated
+from posecast.training.step import Learner
+from posecast.training.train import train
+from posecast.training.validation import validated
 
 from .conftest import TINY, TINY_LAB4, moving_square
 

@@ -14,21 +14,22 @@ import numpy as np
 import pytest
 import torch
 
-import posecast.training
-from posecast.batches import Batch, share_of
+import posecast.training.train
 from posecast.config.schema import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation import mean_rollout, psnr_db
 from posecast.files import read_json_lines
-from posecast.inspecting import inspect_run
-from posecast.learning import Learner
-from posecast.model.checkpoint import is_finite, load_run, load_state, load_weights, read_config, states
-from posecast.pace import Plan
+from posecast.model.checkpoint import load_run, load_weights, read_config
 from posecast.report import write_report
-from posecast.standing import Standing, Status, account
-from posecast.training import build_cutter, learning_rate_at, train
+from posecast.training.batches import Batch, build_cutter, share_of
+from posecast.training.budget import Plan
+from posecast.training.check_run import inspect_run
+from posecast.training.checkpoints import is_finite, load_state, states
+from posecast.training.state import Standing, Status, account
+from posecast.training.step import Learner
+from posecast.training.train import learning_rate_at, train
 
 from .conftest import moving_square
 
@@ -247,8 +248,10 @@ def test_a_run_that_saved_nothing_yet_starts_with_the_updates_it_planned(tiny: C
 
 def planning_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second update ends with another plan, as on a machine whose speed swings."""
-    monkeypatch.setattr("posecast.pace.Pacer.is_due", lambda self, *, epoch_ended: not epoch_ended)
-    monkeypatch.setattr("posecast.pace.Pacer.num_steps", lambda self, plan, step: max(9, 14 - step) + step % 2)
+    monkeypatch.setattr("posecast.training.budget.Pacer.is_due", lambda self, *, epoch_ended: not epoch_ended)
+    monkeypatch.setattr(
+        "posecast.training.budget.Pacer.num_steps", lambda self, plan, step: max(9, 14 - step) + step % 2
+    )
 
 
 def test_a_run_of_minutes_is_repeated_by_its_record(
@@ -272,7 +275,7 @@ def test_a_run_of_minutes_that_was_stopped_is_repeated_by_its_record(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: int
 ) -> None:
     """Planned again before and after it was stopped; the repetition is stopped and goes on elsewhere, too."""
-    monkeypatch.setattr("posecast.training.chosen_threads", lambda *_: (1, shares))
+    monkeypatch.setattr("posecast.training.train.chosen_threads", lambda *_: (1, shares))
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
     with monkeypatch.context() as patch:
         planning_often(patch)
@@ -287,7 +290,7 @@ def test_a_run_of_minutes_that_was_stopped_is_repeated_by_its_record(
 
 
 def test_skipping_without_end_stops_with_a_sentence(tiny: Config) -> None:
-    from posecast.learning import Update
+    from posecast.training.step import Update
 
     skipped = Update(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, 12, skipped=True)
     standing = Standing(Plan(((0, 100),)))
@@ -304,8 +307,8 @@ def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(
     def broken(*_: object) -> np.ndarray:
         raise InputError("Frame 2 of the rollout is not finite")
 
-    monkeypatch.setattr("posecast.validation.mean_rollout", broken)
-    monkeypatch.setattr("posecast.pace.mean_rollout", lambda *_: None)
+    monkeypatch.setattr("posecast.training.validation.mean_rollout", broken)
+    monkeypatch.setattr("posecast.training.budget.mean_rollout", lambda *_: None)
     train(tiny, footage(), tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
@@ -432,7 +435,7 @@ def test_a_run_killed_before_it_had_a_configuration_starts(tiny: Config, tmp_pat
 
 def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollouts of long recordings take longer than a cluster waits."""
-    validated = posecast.training.validated
+    validated = posecast.training.train.validated
     calls = []
 
     def slow(*args: object) -> object:
@@ -442,7 +445,7 @@ def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, mo
             raise AssertionError("the validation went on")
         return validated(*args)  # pyright: ignore
 
-    monkeypatch.setattr(posecast.training, "validated", slow)
+    monkeypatch.setattr(posecast.training.train, "validated", slow)
     with pytest.raises(InterruptedTraining) as stopped:
         train(tiny, footage(), tmp_path / "run")
     assert stopped.value.signal_number == signal.SIGTERM

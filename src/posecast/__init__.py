@@ -17,7 +17,7 @@ _HOMES = {
     "build_config": "posecast.config.overrides",
     "dance": "posecast.data.dancer.dance",
     "load_recordings": "posecast.data.cache",
-    "train": "posecast.training",
+    "train": "posecast.training.train",
     "load_run": "posecast.model.checkpoint",
     "rollout": "posecast.model.rollout",
     "predict": "posecast.model.rollout",

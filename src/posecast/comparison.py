@@ -1,7 +1,7 @@
 """The comparison of an experiment's settings: one page, its figures and curves as files, its numbers as JSON.
 
 In: a plan, finished or not. Out: DIR/comparison.html, comparison.json, figures/NAME.svg and .png, curves/NAME.csv.
-Computes nothing that `comparing.py` and `findings.py` do not give. Knows no torch.
+Computes nothing that `statistics.py` and `findings.py` do not give. Knows no torch.
 """
 
 from __future__ import annotations

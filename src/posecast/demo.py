@@ -16,15 +16,15 @@ from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.data.recordings import Recording
-from posecast.evaluation import Scores, mean_rollout
+from posecast.evaluation import Scores, evaluate
 from posecast.files import claim_folder, write_json
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
 from posecast.report import write_report
 from posecast.scoring import score_run
-from posecast.standing import Watcher
-from posecast.training import train
+from posecast.training.state import Watcher
+from posecast.training.train import train
 
 MARKER = "demo.json"
 WRITTEN = (MARKER, "data", "run", "report.html")
@@ -32,9 +32,11 @@ FUTURES = (10, 5, 3, 2)
 """As many futures are scored as there is time for."""
 SCORING_SHARE = 0.25
 """The largest share of the time that scoring may take."""
-PAGE_SECONDS = 12.0
-"""Baselines, pictures and the page, on a slow machine."""
-MEASURED_FRAMES = 65
+LATE_SHARE = 0.05
+"""How much later than asked the end may come, as a share of the time."""
+PAGE_SECONDS = 6.0
+"""Baselines, pictures and the page."""
+MEASURED_FRAMES = 33
 
 
 def demo(
@@ -69,7 +71,8 @@ def demo(
     say(f"Training for {training_s / 60:.1f} of {minutes:g} minutes ({out}/run)")
     budget = Budget(minutes=training_s / 60)
     train(dataclasses.replace(config, budget=budget), footage, out / "run", watcher=watcher)
-    futures = min(futures, futures_within(ends - time.monotonic(), untrained, judged))  # it may be busier by now
+    left = ends + LATE_SHARE * 60.0 * minutes - time.monotonic()
+    futures = min(futures, futures_within(left, untrained, judged))  # it may be busier by now
     fewer = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"
     say(f"Rolling out {c.frames - 1} frames from one photo: the mean, then {futures} futures{fewer}")
     with counting("rolling out") as progress:
@@ -84,13 +87,13 @@ def futures_within(seconds: float, predictor: Predictor, recording: Recording) -
 
 
 def scoring_seconds(predictor: Predictor, recording: Recording, futures: int) -> float:
-    """Seconds that scoring will take, from a short rollout."""
+    """Seconds that scoring will take, from the scoring of a few frames."""
     predictor.workers = Workers(machine_profile().shares)
     predictor.in_bfloat16 = resolve_precision("auto", "cpu") == "bf16-mixed"
     count = min(len(recording), MEASURED_FRAMES)
     piece = Recording(recording.name, recording.frames[:count], recording.poses[:count])
     start = time.monotonic()
-    mean_rollout(predictor, piece)
+    evaluate(predictor, [piece], futures=2)
     predictor.workers.close()
-    a_frame = (time.monotonic() - start) / count
-    return PAGE_SECONDS + 1.3 * a_frame * len(recording) * (2 + futures)
+    a_frame = (time.monotonic() - start) / (count * 4)
+    return PAGE_SECONDS + a_frame * len(recording) * (2 + futures)

@@ -26,11 +26,12 @@ from posecast.config.schema import Config
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
-from posecast.learning import Learner
 from posecast.model.device import MachineProfile, available_cores, cores_are_free, machine_profile, resolve_precision
 from posecast.model.threads import operator_threads
-from posecast.pace import measure_update, stages
-from posecast.training import build_cutter, chosen_threads
+from posecast.training.batches import build_cutter
+from posecast.training.budget import measure_update, stages
+from posecast.training.step import Learner
+from posecast.training.train import chosen_threads
 
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "av", "pillow", "cyclopts", "rich", "safetensors", "torchmetrics")
 EXTRAS = {"video": ("mediapipe", "finds poses in a video"), "tensorboard": ("tensorboard", "curves while training")}

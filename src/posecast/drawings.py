@@ -1,7 +1,7 @@
 """The figures of an experiment: which curves belong together, drawn and as CSV.
 
 In: outcomes. Out: `Drawing`s, each a matplotlib figure and a table of its points. Knows no page and no files' places.
-Next: `comparison.py`, which writes them and the page around them.
+Next: `experiment_report.py`, which writes them and the page around them.
 """
 
 from __future__ import annotations

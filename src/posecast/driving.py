@@ -1,7 +1,7 @@
 """Whose moves, for whose body: what a rollout follows, read from pose maps, an extracted recording or a video.
 
 In: a photo and a source of poses, as files; the trained person's `Body`. Out: a `Drive`: pictures of the model's size.
-Knows no model and no torch. Next: `generation.py`, which paints it.
+Knows no model and no torch. Next: `generate.py`, which paints it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The one error that is the user's to mend.
 
-Raised anywhere, caught once: `cli.py` turns it into exit status 2 and one sentence on stderr.
+Raised anywhere, caught once: `main.py` turns it into exit status 2 and one sentence on stderr.
 """
 
 from dataclasses import dataclass

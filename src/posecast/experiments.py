@@ -2,7 +2,7 @@
 
 In: a grid's configurations and a data set. Out: DIR/experiment.json (the plan), DIR/runs/NAME-seedK, each a run folder.
 Several processes or machines that see one DIR share the runs out among themselves; what is finished is skipped.
-Knows no page. Next: `comparing.py`, which reads the runs.
+Knows no page. Next: `statistics.py`, which reads the runs.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from posecast.data.recordings import Footage
 from posecast.errors import InputError, TrainingFailed
 from posecast.files import claim_folder, write_json
 from posecast.grids import Grid
-from posecast.learning import Learner
 from posecast.model.checkpoint import WEIGHTS
 from posecast.model.device import resolve_device, resolve_precision
 from posecast.model.threads import operator_threads
-from posecast.pace import Pacer, measured_pacer, steps_per_epoch
 from posecast.plans import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan
 from posecast.scoring import score_run
-from posecast.standing import Status, Watcher
-from posecast.training import build_cutter, chosen_threads, footage_seen, train
+from posecast.training.batches import build_cutter, footage_seen
+from posecast.training.budget import Pacer, measured_pacer, steps_per_epoch
+from posecast.training.state import Status, Watcher
+from posecast.training.step import Learner
+from posecast.training.train import chosen_threads, train
 
 LEASE_SECONDS = 90.0
 """A claim that shows no life for so long is taken over; every process must agree on it."""

@@ -2,7 +2,7 @@
 
 In: video files. Out: a folder in the course's layout, with poses.npz (keypoints) and extract.json (what was found).
 Twice through each video: first a person's keypoints, then, as the crop is known, the pictures. Interrupted, it goes on
-where it stopped. Knows no torch. Next: `data/sighting.py`, `data/picturing.py`; `data/trouble.py`, which judges.
+where it stopped. Knows no torch. Next: `tracking.py`, `export.py`; `diagnostics.py`, which judges.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the poses do not tell, read off frames: the hidden factors of a data set that has recorded them.
 
 In: frames and pose maps; `hidden.npz`. Out: factors as they are read, and how their paths move.
-Knows no predictor: true and generated frames are read alike. Next: `evaluation.py`, which has both read.
+Knows no predictor: true and generated frames are read alike. Next: `evaluate.py`, which has both read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an experiment shows, in sentences computed from its curves; and the report's claims held against it.
 
 In: outcomes. Out: findings, and for each claim of the course report a verdict with its figures. A difference counts
-only where its 95 % interval over seeds (paired) leaves out 0. Next: `comparison.py`, which puts them on a page.
+only where its 95 % interval over seeds (paired) leaves out 0. Next: `experiment_report.py`, which puts them on a page.
 """
 
 from __future__ import annotations

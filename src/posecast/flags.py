@@ -1,6 +1,6 @@
-"""Every knob of every recipe as a flag of the command line, made from the declarations in `config.py`.
+"""Every knob of every recipe as a flag of the command line, made from the declarations in `schema.py`.
 
-Knows no command. Next: `cli.py`.
+Knows no command. Next: `main.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How N futures stand to the truth: the best of n of them, and whether they spread as widely as they should.
 
 In: the futures' scores; their frames and the true frame, instant by instant. Out: a curve over n; for each level the
-share of the values that lie within the futures' central interval of that level. Next: `evaluation.py`.
+share of the values that lie within the futures' central interval of that level. Next: `evaluate.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A trained run, one photo and poses to follow to a video, or several.
 
-In: files. Out: files. Next: `driving.py` reads the poses, `rollout.py` makes the frames, `media.py` writes them.
+In: files. Out: files. Next: `driving.py` reads the poses, `rollout.py` makes the frames, `images.py` writes them.
 """
 
 from __future__ import annotations

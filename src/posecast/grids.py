@@ -1,7 +1,7 @@
 """Experiments as rows of a table: which knobs each setting changes, and how many epochs its schedules count.
 
 In: an experiment's name or a TOML file, and the user's own knobs. Out: one `Config` a setting. Knows no torch, no run.
-Next: `experiments.py`, which trains and scores them.
+Next: `runner.py`, which trains and scores them.
 """
 
 from __future__ import annotations

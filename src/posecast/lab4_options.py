@@ -1,7 +1,7 @@
 """The options of the course's template, under its own names and with its own defaults.
 
 In: nothing. Out: two frozen dataclasses, one for its Trainer and one for its Tester; the sentence under a field is
-its help. Next: `lab4_template.py`, which says in our words what they mean.
+its help. Next: `template.py`, which says in our words what they mean.
 """
 
 from __future__ import annotations

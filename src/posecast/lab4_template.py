@@ -2,7 +2,7 @@
 
 In: the template's options. Out: words of `posecast train`, `evaluate`, `import-lab4`, `submit`, and sentences on
 what surprises. Nothing here runs, and nothing knows torch.
-Next: `commands/lab4.py`, which prints what is made here; `settings.py` turns knobs into words.
+Next: `lab4.py`, which prints what is made here; `overrides.py` turns knobs into words.
 """
 
 from __future__ import annotations

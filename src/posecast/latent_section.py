@@ -1,6 +1,6 @@
 """The report's part about the latent: what z carries, what the prior makes of it, and how futures spread.
 
-In: a run's scores and pictures. Out: HTML. Computes nothing. Next: `report.py`, the page; `scoring.py`, the pictures.
+In: a run's scores and pictures. Out: HTML. Computes nothing. Next: `run_report.py`, the page; `evaluate_run.py`, the pictures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """PSNR and SSIM of each frame, and the predictions without a model that they must be held against.
 
-In: uint8 frames. Out: one number a frame, or the mean of a baseline. Knows no predictor. Next: `evaluation.py`.
+In: uint8 frames. Out: one number a frame, or the mean of a baseline. Knows no predictor. Next: `evaluate.py`.
 """
 
 from __future__ import annotations

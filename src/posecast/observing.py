@@ -1,7 +1,7 @@
 """Recordings seen through the posterior: what z carries, and bounds on log p.
 
 In: a predictor, recordings. Out: reconstructions, rates, active units, nats per frame. The posterior sees the truth,
-so nothing here is a prediction. Next: `evaluation.py` scores predictions; docs/theory.md derives the bounds.
+so nothing here is a prediction. Next: `evaluate.py` scores predictions; docs/theory.md derives the bounds.
 """
 
 from __future__ import annotations

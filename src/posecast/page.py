@@ -1,7 +1,7 @@
 """The bricks of an HTML page that needs nothing but itself: shell, tables with bars, legends, plots, pictures.
 
 In: plain text and numbers; whatever is text is escaped here. Out: HTML and inline SVG, the same bytes for the same
-input, readable on a phone and on a dark screen. Knows no runs. Next: `report.py`, which builds with these.
+input, readable on a phone and on a dark screen. Knows no runs. Next: `run_report.py`, which builds with these.
 """
 
 from __future__ import annotations

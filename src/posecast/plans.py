@@ -1,7 +1,7 @@
 """The plan of an experiment: its settings, seeds and runs; the content of DIR/experiment.json.
 
 In: a plan on disk. Out: `Plan`, with a folder and a state for each run. Knows no torch.
-Next: `experiments.py`, which makes a plan and carries it out; `comparing.py`, which reads what came of it.
+Next: `runner.py`, which makes a plan and carries it out; `statistics.py`, which reads what came of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Curves drawn: one panel, or several over one axis, as SVG for a page or as files.
 
 In: numbers. Out: a matplotlib figure, its SVG, or a file; the same bytes for the same input. Knows no runs.
-Next: `page.py`, which sets figures into a page.
+Next: `html.py`, which sets figures into a page.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a person sees while waiting: bars for counted work, a live line and a table of epochs for training.
 
 Everything here goes to stderr; results go to stdout. Where stderr is no terminal a plain line comes about every 15 s:
-what is done, how far it is, and the time left. Next: `commands/options.py` has --quiet and --verbose.
+what is done, how far it is, and the time left. Next: `options.py` has --quiet and --verbose.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from posecast.commands.options import is_quiet
-from posecast.standing import epoch_means
+from posecast.training.state import epoch_means
 
 if TYPE_CHECKING:
-    from posecast.standing import Standing, Status
+    from posecast.training.state import Standing, Status
 
 LINE_SECONDS = 15.0
 """From one plain line to the next where there is no terminal."""

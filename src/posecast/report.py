@@ -1,7 +1,7 @@
 """Run folders to one HTML page that needs nothing else: scores, curves, pictures, configuration.
 
 In: folders with config.json, log.jsonl, perhaps scores.json and samples/. Out: one file, no script, no request.
-Says where each number comes from and computes none of them. Knows no torch. Next: `evaluation.py`, which scores.
+Says where each number comes from and computes none of them. Knows no torch. Next: `evaluate.py`, which scores.
 """
 
 from __future__ import annotations

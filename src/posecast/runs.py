@@ -1,7 +1,7 @@
 """What a run folder holds, as plain values for pages: configuration, log, scores, pictures.
 
 In: a folder with config.json, log.jsonl, perhaps scores.json and samples/. Out: `Run`. Knows no torch and no page.
-Next: `report.py` and `comparing.py`, which show and compare runs.
+Next: `run_report.py` and `statistics.py`, which show and compare runs.
 """
 
 from __future__ import annotations

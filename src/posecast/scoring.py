@@ -1,7 +1,7 @@
 """A run judged on a data set: scores.json, and samples/ for the eye.
 
-In: a run folder and a data folder. Out: `Scores`, written into the run. Next: `evaluation.py` has the metrics,
-`report.py` shows what is written here.
+In: a run folder and a data folder. Out: `Scores`, written into the run. Next: `evaluate.py` has the metrics,
+`run_report.py` shows what is written here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A video's sound laid under another video.
 
 In: two files, where the sound begins. Out: the MP4 with the sound, re-encoded as AAC, which every player knows.
-Knows no poses. Next: `generation.py`.
+Knows no poses. Next: `generate.py`.
 """
 
 from __future__ import annotations

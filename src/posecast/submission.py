@@ -2,7 +2,7 @@
 
 In: a run and the test split (one photo and T poses a sequence). Out: pred_seq{k}.gif (.png: a strip for the eye) and
 submission.csv, whose rows are rounded pixels in 0..255, clipped: `[3, H, W]` flattened, the given first frame too.
-Next: `grading.py`, which scores a submission where the truth is known.
+Next: `kaggle_score.py`, which scores a submission where the truth is known.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from posecast.extraction import Extracted
     from posecast.factors import FactorEvidence
     from posecast.grading import Grade
-    from posecast.inspecting import Inspection
+    from posecast.training.check_run import Inspection
 
 BASELINES = {
     "copy_first_frame": "copying the first frame",

@@ -129,8 +129,8 @@ def check(
 
 def check_run(run: Path) -> None:
     """Is what a run folder says is there whole, and can it go on?"""
-    from posecast.inspecting import inspect_run
     from posecast.tables import print_inspection
+    from posecast.training.check_run import inspect_run
 
     found = inspect_run(run)
     print_inspection(found)

@@ -1,7 +1,7 @@
 """The student's own commands: the template's options in, the same as other commands of ours out.
 
-Each prints the posecast commands that it stands for, and returns their words; `cli.py` runs them as if they had been
-typed. Next: `lab4_template.py`, which is the translation.
+Each prints the posecast commands that it stands for, and returns their words; `main.py` runs them as if they had been
+typed. Next: `template.py`, which is the translation.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def require_same_options(options: LabTrain) -> None:
     """A run goes on only with the options it was begun with: those left out are the template's defaults."""
     from posecast.lab4_template import train_config
     from posecast.model.checkpoint import read_config
-    from posecast.resuming import check_same
+    from posecast.training.resume import check_same
 
     if (options.save_root / "config.json").exists():
         check_same(train_config(options), read_config(options.save_root)[0])

@@ -94,7 +94,7 @@ def train(
 
     from posecast.data.cache import load_footage
     from posecast.progress import TensorBoardWriter, TrainingDisplay, Watchers, counting
-    from posecast.training import train as train_run
+    from posecast.training.train import train as train_run
 
     at_least_one("--devices", devices)
     at_least_one("--threads", 1 if threads is None else threads)

@@ -1,7 +1,7 @@
 """Every knob, as frozen dataclasses, and the named recipes.
 
 A knob is declared once, with its default, its range and a sentence; flags, files and the help follow from that.
-Knows no torch and no files. Next: `settings.py`, which changes knobs from a file or the command line.
+Knows no torch and no files. Next: `overrides.py`, which changes knobs from a file or the command line.
 """
 
 from __future__ import annotations

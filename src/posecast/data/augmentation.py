@@ -1,6 +1,6 @@
 """A person moved within their room, and poses made incomplete: more poses than were filmed.
 
-In: clips, their rooms from `rooms.py`, for each clip a placement. Out: float clips and pose maps in which the person
+In: clips, their rooms from `background.py`, for each clip a placement. Out: float clips and pose maps in which the person
 stands elsewhere, is nearer or mirrored, in the same room. Knows no model. Next: `clips.py`, which cuts clips and asks
 for this.
 

@@ -1,6 +1,6 @@
 """Reads a data set whole and says precisely what is missing or damaged.
 
-In: a folder in the course's layout, listed by `course.py`; here every picture is opened too.
+In: a folder in the course's layout, listed by `folder_dataset.py`; here every picture is opened too.
 Out: a `CheckResult`: errors and remarks in sentences, and what each split holds.
 Knows no packs and no torch, and mends nothing. Next: `tables.py`, which prints the result.
 """

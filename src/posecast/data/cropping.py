@@ -2,7 +2,7 @@
 
 In: a recording's keypoints `[T, J, 3]` in pixels of the source, the size of its frames, the size wanted.
 Out: windows `[T, 4]`: left, top, width, height in the source's pixels, in the proportions wanted. A window may reach
-beyond the frame; what lies there is black. Knows no files. Next: `extraction.py`.
+beyond the frame; what lies there is black. Knows no files. Next: `extract.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: uint8 frames `[H, W, 3]`, RGB, one at a time. Out: `Person`s: keypoints in pixels, and where to look next.
 Ours is BlazePose, by MediaPipe: the extra `posecast[video]`. An estimator remembers nothing from frame to frame.
-Knows no files and no time. Next: `following.py`, which follows one person through a video.
+Knows no files and no time. Next: `tracker.py`, which follows one person through a video.
 """
 
 from __future__ import annotations

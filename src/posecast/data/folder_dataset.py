@@ -2,7 +2,7 @@
 
 In: DATA/train/train_img/frame000631.png, the pose map of that name in train_label; DATA/test/test_img/0.
 Out: listings of files, `PoseSequence`s, and a sentence for every file that cannot be paired.
-Knows no packs and no torch. Next: `packed.py`, which keeps the pixels, and `checking.py`, which judges them.
+Knows no packs and no torch. Next: `cache.py`, which keeps the pixels, and `check.py`, which judges them.
 """
 
 from __future__ import annotations

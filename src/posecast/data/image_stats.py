@@ -1,7 +1,7 @@
 """What `check` remembers of a picture, and what it sees by comparing neighbours.
 
 In: a file; a recording's files. Out: a `Picture`, which is small; findings about cuts, jumps and size.
-Knows no data set. Next: `checking.py`, which looks at all of them.
+Knows no data set. Next: `check.py`, which looks at all of them.
 """
 
 from __future__ import annotations

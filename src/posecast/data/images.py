@@ -2,7 +2,7 @@
 
 In and out: uint8 numpy `[H, W, 3]`, RGB, one frame at a time; a video is never held whole.
 A file appears under its name only when it is complete. Knows no torch and no recordings.
-Next: `data/folder_dataset.py`, which reads pictures; `report.py`, which shows what was written here.
+Next: `data/folder_dataset.py`, which reads pictures; `run_report.py`, which shows what was written here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: poses.npz; a folder of OpenPose JSON (BODY_25 or COCO with 18 points); one COCO keypoint JSON (17 points).
 Out: keypoints `[J, 3]` of `SKELETON`'s joints. `Imported` is an estimator that looks them up instead of looking at
-pictures. Next: `following.py`, which follows one of the people in them.
+pictures. Next: `tracker.py`, which follows one of the people in them.
 """
 
 from __future__ import annotations

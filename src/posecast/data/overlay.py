@@ -1,7 +1,7 @@
 """Footage and what was read off it, side by side for the eye.
 
 In: a frame, keypoints in its pixels, the window that becomes the picture. Out: one wide picture, uint8.
-Knows no files. Next: `extraction.py`, which writes these as a video.
+Knows no files. Next: `extract.py`, which writes these as a video.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pictures of a data set cut out of videos whose person has been found.
 
 In: files, their tracks, what is wanted. Out: pieces of scenes, each a recording of train or val, and their pictures on
-disk: frames, pose maps, a preview. Knows no estimator. Next: `extraction.py`, which is the whole command.
+disk: frames, pose maps, a preview. Knows no estimator. Next: `extract.py`, which is the whole command.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pose maps read by their colours: which limb a pixel shows, left and right exchanged.
 
-In: uint8 pose maps in the colours of `poses.py` (the course's). Out: uint8 pose maps.
+In: uint8 pose maps in the colours of `pose_maps.py` (the course's). Out: uint8 pose maps.
 Knows no keypoints. Next: `augmentation.py`, which moves a person and uses this.
 """
 

@@ -2,7 +2,7 @@
 
 In: keypoints in pixels, `[J, 2 or 3]` a frame, from the dancer or from a pose estimator.
 Out: uint8 pose maps: coloured tapered limbs and round joints on white, in the style of the course's data.
-Knows no footage. Next: `choreography.py`, which makes keypoints, or `capsules.py`, which does the painting.
+Knows no footage. Next: `choreography.py`, which makes keypoints, or `rasterizer.py`, which does the painting.
 """
 
 from __future__ import annotations

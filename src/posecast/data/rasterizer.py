@@ -1,7 +1,7 @@
 """Tapered capsules, anti-aliased and composited over a whole batch of frames at once.
 
 In: float canvases `[T, H, W, 3]` and N capsules per frame. Out: the canvases, painted on.
-Knows no skeleton and no dancer. Next: `poses.py`, which draws pose maps with these, then `dancer.py`.
+Knows no skeleton and no dancer. Next: `pose_maps.py`, which draws pose maps with these, then `dance.py`.
 """
 
 from __future__ import annotations

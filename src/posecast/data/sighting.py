@@ -1,7 +1,7 @@
 """One video looked through for one person: a `Track`, saved from time to time.
 
 In: a file, what is wanted of it, an estimator. Out: a `Track` on disk and in memory; taken up where it was left.
-Knows no crops and no data set. Next: `picturing.py`, which goes through the video again for the pictures.
+Knows no crops and no data set. Next: `export.py`, which goes through the video again for the pictures.
 """
 
 from __future__ import annotations

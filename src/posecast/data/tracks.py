@@ -1,7 +1,7 @@
 """What was found in one video: a person's keypoints at an even rate, and where scenes change.
 
 In: frames and sightings, one by one. Out: a `Track`, on disk from time to time; its scenes, with short gaps filled.
-Knows no estimator and no pictures. Next: `trouble.py`, which says what is wrong with it.
+Knows no estimator and no pictures. Next: `diagnostics.py`, which says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Track:
     keypoints: list[np.ndarray] = field(default_factory=list)
     """float32 `[J, 3]` for each frame: x, y in pixels of the source, confidence; NaN where the person was not found."""
     changes: list[float] = field(default_factory=list)
-    """How much each frame differs from the one before; see `scenes.py`."""
+    """How much each frame differs from the one before; see `shot_changes.py`."""
     cuts: list[int] = field(default_factory=list)
     """The frames that begin a new scene; 0 is not named."""
     shifts: list[tuple[int, float, float]] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """What is honest to say about footage before anybody trains on it.
 
 In: a `Track` and its scenes. Out: numbers, and remarks in sentences, each with what to do about it.
-Knows no files. Next: `extraction.py`, which prints and writes them.
+Knows no files. Next: `extract.py`, which prints and writes them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: a file that FFmpeg reads (through PyAV): any container, orientation flag, pixel shape, fixed or variable rate.
 Out: uint8 `[H, W, 3]`, RGB, one at a time with its time in seconds; a video is never held whole.
-Knows no poses. Next: `extraction.py`, which finds a person in the frames.
+Knows no poses. Next: `extract.py`, which finds a person in the frames.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An update is thousands of kernels of a few microseconds; a processor takes longer to launch one than a GPU to compute
 it. Recorded once and replayed they follow each other without it ("CUDA Graphs" in torch's notes on CUDA semantics).
 In: a function of tensors that always does the same with them. Out: the same results, on a GPU sooner; elsewhere the
-function is called. Knows no model. Next: `learning.py` and `rollout.py`, whose steps are replayed.
+function is called. Knows no model. Next: `step.py` and `rollout.py`, whose steps are replayed.
 """
 
 from __future__ import annotations

@@ -102,21 +102,6 @@ def kept_weights(run: Path, epoch: int) -> Path:
     )
 
 
-def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
-    """Weights to start training from: of a run folder, or of a checkpoint of the course's code; they must fit."""
-    if origin.is_dir():
-        origin = origin / WEIGHTS
-        weights = load_weights(origin)
-    elif isinstance(predictor.config.networks, Lab4):
-        weights = named_as_ours(read_checkpoint(origin), predictor)
-    elif not origin.exists():
-        raise InputError(f"There is no {origin}; expected a run folder to start from.")
-    else:
-        raise InputError(f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course.")
-    fit_weights(predictor, weights, origin)
-    return weights
-
-
 def named_as_ours(weights: Mapping[str, Tensor], predictor: Predictor) -> dict[str, Tensor]:
     """The course's names as a predictor has them."""
     named = {f"networks.{name}": value for name, value in weights.items()}

@@ -2,7 +2,7 @@
 
 In: a clip, noise, and where the true previous frame is forced. Out: predictions, squared errors, rates.
 Two verbs: *observe* takes z from the posterior, which sees the truth; *imagine* takes z from the prior.
-Knows no optimiser, device or path. Next: `training.py` to learn, `rollout.py` to imagine.
+Knows no optimiser, device or path. Next: `train.py` to learn, `rollout.py` to imagine.
 """
 
 from __future__ import annotations

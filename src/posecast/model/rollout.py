@@ -1,7 +1,7 @@
 """Anchor, poses and a seed to a stream of frames, of any length, in flat memory.
 
 In: a predictor, a real first frame with its pose map, pose maps. Out: a generator of predicted frames.
-Sees nothing of any target. Next: `evaluation.py`, which judges the frames.
+Sees nothing of any target. Next: `evaluate.py`, which judges the frames.
 """
 
 from __future__ import annotations

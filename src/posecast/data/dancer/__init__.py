@@ -1,0 +1,1 @@
+"""The synthetic dancer: choreography, body, pictures, and a data set of them."""

@@ -1,7 +1,7 @@
 """What the dancer does: a shuffled repertoire of moves, as joints in space over time.
 
 In: a number of frames, a generator, a build. Out: joints `[T, J, 3]` in statures: x right, y up from the
-floor, z towards the camera. Knows no pixels and no clothes. Next: `dancer.py`, which looks at it and paints.
+floor, z towards the camera. Knows no pixels and no clothes. Next: `dance.py`, which looks at it and paints.
 """
 
 from __future__ import annotations

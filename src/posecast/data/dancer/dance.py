@@ -1,7 +1,7 @@
 """A synthetic articulated dancer, drawn by us: the data set that comes with the package.
 
 In: a number of frames, a size, a seed. Out: `Dance`s: a recording, its keypoints, and what poses do not tell.
-Knows no files and no torch. Next: `choreography.py` (the moves), `figure.py` (the painting), `poses.py`.
+Knows no files and no torch. Next: `choreography.py` (the moves), `renderer.py` (the painting), `pose_maps.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The synthetic dancer as a data set on disk, in the course's layout.
 
 In: numbers. Out: train, val and test folders, hidden.npz with what the poses do not tell, synth.json.
-Next: `dancer.py` draws, `course.py` writes.
+Next: `dance.py` draws, `folder_dataset.py` writes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The dancer's looks, the room, and painting one into the other.
 
 In: joints in statures, the scarf's swing, a look. Out: float32 pictures `[T, H, W, 3]` in [0, 1], evenly lit.
-Knows no moves and nothing random. Next: `dancer.py`, which adds what the pose does not tell.
+Knows no moves and nothing random. Next: `dance.py`, which adds what the pose does not tell.
 """
 
 from __future__ import annotations

@@ -1,55 +1,22 @@
 """What a run asks of its machine: work prepared ahead, votes of its processes, and the signals that ask it to stop.
 
-Knows no model. Next: `training.py`.
+Knows no model. Next: `train.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import multiprocessing
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-import torch
-
-from posecast.model.device import available_cores, machine_profile, processor_name
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
-    from lightning_fabric import Fabric
-
-
-def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
-    """What config.json says of the machine; processes, threads and shares are restored on resuming."""
-    return {
-        "device": str(fabric.device),
-        "processes": fabric.world_size,
-        "threads": torch.get_num_threads(),
-        "shares": shares,
-        "precision": str(fabric._precision.precision),
-        "processor": processor_name(),
-        "cores": available_cores(),
-        "code_paths": torch.backends.cpu.get_cpu_capability(),
-        "measured": dataclasses.asdict(machine_profile()) if fabric.device.type == "cpu" else None,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
-    """Each wish, if any process has it: what one process does at an update, all must do at that update."""
-    if fabric.world_size == 1:
-        return list(wishes)
-    votes = torch.tensor([float(wish) for wish in wishes], device=fabric.device)
-    total = fabric.all_reduce(votes, reduce_op="sum")
-    assert isinstance(total, torch.Tensor)
-    return [bool(vote) for vote in total]
+    pass
 
 
 class StopRequested(BaseException):

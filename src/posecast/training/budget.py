@@ -1,7 +1,7 @@
 """Plans of updates: how many a budget buys, planned again as the machine becomes slower or faster.
 
 In: a budget, the speed seen so far. Out: `Plan`, from which the learning rate and the clip length follow, and which is
-recorded so that a run can be repeated exactly. Knows no run folder. Next: `training.py`.
+recorded so that a run can be repeated exactly. Knows no run folder. Next: `train.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation import mean_rollout
-from posecast.learning import Learner
 from posecast.model.cuda_graphs import FIRST_CALLS
+from posecast.training.step import Learner
 
 MEASURED_SECONDS = 3.0
 REPLAN_SECONDS = 30.0

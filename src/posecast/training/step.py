@@ -1,7 +1,7 @@
 """One update: observe, backward, step, average; and everything that an update changes.
 
 In: batches from `batches.py`. Out: the named terms of the bound, or that the update was skipped.
-Knows no run folder. Next: `training.py`, which repeats this.
+Knows no run folder. Next: `train.py`, which repeats this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from posecast.batches import Batch, Batches
 from posecast.config.schema import Config, parse_size
 from posecast.data.clips import Clip
 from posecast.model.cuda_graphs import GraphedFunction
@@ -26,8 +25,9 @@ from posecast.model.elbo import BoundTerms, bound_terms
 from posecast.model.predictor import Draws, Observation, Predictor, rows_of_clips, time_major
 from posecast.model.priors import Features
 from posecast.model.threads import Workers
-from posecast.optimizers import build_optimizers
-from posecast.schedules import kl_weight
+from posecast.training.batches import Batch, Batches
+from posecast.training.optimizers import build_optimizers
+from posecast.training.schedules import kl_weight
 
 
 @dataclass(frozen=True)

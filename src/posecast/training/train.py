@@ -2,7 +2,7 @@
 
 In: a configuration and a source of footage. Out: a run folder. With the footage, the number of processes and of
 threads, the configuration and the number of updates determine the weights.
-Knows no architecture. Next: `learning.py` is one update; `checkpoint.py` is the folder.
+Knows no architecture. Next: `step.py` is one update; `checkpoint.py` is the folder.
 """
 
 from __future__ import annotations
@@ -20,44 +20,47 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from posecast.batches import Batch, check_divisible
-from posecast.config.schema import Config, Training
-from posecast.data.augmentation import Augmentation
-from posecast.data.background import measure_rooms
+from posecast.config.schema import Config, Lab4, Training
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage
 from posecast.driving import body_of_footage
-from posecast.errors import InterruptedTraining, TrainingFailed
+from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
-from posecast.launching import Processes, launch
-from posecast.learning import Learner
-from posecast.machine import StopRequested, StopRequests, any_of, machine_facts, stop_requests
 from posecast.model.checkpoint import (
-    LOCKS,
     RUN_FILES,
     RUN_MARKER,
     WEIGHTS,
-    is_finite,
-    load_state,
+    fit_weights,
+    load_weights,
     read_config,
-    save_state,
     save_weights,
-    training_lock,
     write_config,
-    write_log,
-    write_plan,
 )
 from posecast.model.device import Precision, machine_profile, resolve_device, resolve_precision
-from posecast.model.lab4_checkpoint import initial_weights
+from posecast.model.lab4_checkpoint import named_as_ours, read_checkpoint
 from posecast.model.predictor import Predictor
 from posecast.model.threads import operator_threads
-from posecast.pace import Pacer, Plan, first_plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch
-from posecast.resuming import Record, check_circumstances, check_footage, check_same, recorded
-from posecast.schedules import learning_rate
-from posecast.settling import settled
-from posecast.standing import Standing, Status, Watcher, account, training_entry
-from posecast.validation import NOT_VALIDATED, validated
+from posecast.training.batches import Batch, build_cutter, check_divisible, footage_seen
+from posecast.training.budget import (
+    Pacer,
+    Plan,
+    first_plan,
+    measured_pacer,
+    new_plan,
+    stage_of,
+    stages,
+    steps_per_epoch,
+)
+from posecast.training.checkpoints import LOCKS, is_finite, load_state, save_state, training_lock, write_log, write_plan
+from posecast.training.distributed import Processes, any_of, launch, machine_facts
+from posecast.training.posthoc import settled
+from posecast.training.resume import Record, check_circumstances, check_footage, check_same, recorded
+from posecast.training.schedules import learning_rate
+from posecast.training.signals import StopRequested, StopRequests, stop_requests
+from posecast.training.state import Standing, Status, Watcher, account, training_entry
+from posecast.training.step import Learner
+from posecast.training.validation import NOT_VALIDATED, validated
 
 
 def train(
@@ -215,29 +218,6 @@ def _write_beginning(run: Path, learner: Learner, footage: Footage, standing: St
         "machine": machine_facts(learner.fabric, learner.workers.count),
     }
     write_config(run, learner.config, facts)
-
-
-def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Footage:
-    """The footage as far as the configuration lets a run see it."""
-    whole = footage() if callable(footage) else footage
-    return whole.limited(config.training.training_share, config.training.validation_frames)
-
-
-def build_cutter(config: Config, footage: Footage) -> ClipCutter:
-    """Cuts training clips; raises InputError where there is nothing to cut."""
-    training = config.training
-    cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    if not training.moved and not training.blank_poses:
-        return cutter
-    augmentation = Augmentation(
-        rooms=measure_rooms(footage.train),
-        moved=training.moved,
-        shift=training.moved_shift,
-        scale=training.moved_scale,
-        mirrored=training.mirrored,
-        blank_poses=training.blank_poses,
-    )
-    return dataclasses.replace(cutter, augmentation=augmentation)
 
 
 def _fit(
@@ -400,3 +380,18 @@ def save(learner: Learner, standing: Standing, run: Path) -> None:
             )
         save_state(run, {**state, "standing": standing.to_dict(), "step": standing.step})
     learner.fabric.barrier()
+
+
+def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
+    """Weights to start training from: of a run folder, or of a checkpoint of the course's code; they must fit."""
+    if origin.is_dir():
+        origin = origin / WEIGHTS
+        weights = load_weights(origin)
+    elif isinstance(predictor.config.networks, Lab4):
+        weights = named_as_ours(read_checkpoint(origin), predictor)
+    elif not origin.exists():
+        raise InputError(f"There is no {origin}; expected a run folder to start from.")
+    else:
+        raise InputError(f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course.")
+    fit_weights(predictor, weights, origin)
+    return weights

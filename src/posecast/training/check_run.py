@@ -14,8 +14,9 @@ from typing import Any
 from posecast.config.schema import Config
 from posecast.errors import Finding, InputError
 from posecast.files import WRITING, read_json, read_json_lines
-from posecast.model.checkpoint import WEIGHTS, fit_weights, load_weights, read_config, read_state, states
+from posecast.model.checkpoint import WEIGHTS, fit_weights, load_weights, read_config
 from posecast.model.predictor import Predictor
+from posecast.training.checkpoints import read_state, states
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Validation while training: a true rollout, and the bound on clips of recordings not trained on.
 
-In: a learner and footage. Out: the validation part of an epoch's log line. Next: `training.py`.
+In: a learner and footage. Out: the validation part of an epoch's log line. Next: `train.py`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecast.batches import VALIDATION
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.images import rollout_strip, write_png
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.evaluation import mean_rollout, psnr_db
-from posecast.learning import Learner
 from posecast.model.predictor import Predictor, free_running, seeded
+from posecast.training.batches import VALIDATION
+from posecast.training.step import Learner
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
     ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")

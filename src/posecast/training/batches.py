@@ -2,11 +2,13 @@
 
 In: plans and recordings by `data/clips.py`, a step. Out: a process's share of a batch, in the CPU's memory.
 Every random draw is keyed by seed and step, so going on from a saved state needs no generator's memory.
-Knows no weights. Next: `learning.py`, which updates them.
+Knows no weights. Next: `step.py`, which updates them.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,11 +16,14 @@ import torch
 from torch import Tensor
 
 from posecast.config.schema import Config, Training
+from posecast.data.augmentation import Augmentation
+from posecast.data.background import measure_rooms
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
+from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.model.predictor import Draws, seeded
 from posecast.model.threads import Workers
-from posecast.schedules import teacher_forcing_rate
+from posecast.training.schedules import teacher_forcing_rate
 
 # What a draw is for: the first part of its key, so that no two purposes share noise.
 NOISE, COIN, VALIDATION, GIVEN, IMAGINED, FIRST_NOISE = range(1_000_001, 1_000_007)
@@ -126,3 +131,26 @@ def check_divisible(config: Config, num_processes: int) -> None:
             f"The batch size is {config.training.batch_size} but there are {num_processes} processes; "
             "choose a batch size that is a multiple of --devices."
         )
+
+
+def footage_seen(config: Config, footage: Footage | Callable[[], Footage]) -> Footage:
+    """The footage as far as the configuration lets a run see it."""
+    whole = footage() if callable(footage) else footage
+    return whole.limited(config.training.training_share, config.training.validation_frames)
+
+
+def build_cutter(config: Config, footage: Footage) -> ClipCutter:
+    """Cuts training clips; raises InputError where there is nothing to cut."""
+    training = config.training
+    cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
+    if not training.moved and not training.blank_poses:
+        return cutter
+    augmentation = Augmentation(
+        rooms=measure_rooms(footage.train),
+        moved=training.moved,
+        shift=training.moved_shift,
+        scale=training.moved_scale,
+        mirrored=training.mirrored,
+        blank_poses=training.blank_poses,
+    )
+    return dataclasses.replace(cutter, augmentation=augmentation)

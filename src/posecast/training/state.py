@@ -1,6 +1,6 @@
 """How far training has come: counters, an epoch's sums, and the part of its log line that they give.
 
-In: updates. Out: what is saved with every state and told to watchers. Next: `training.py`, which keeps it.
+In: updates. Out: what is saved with every state and told to watchers. Next: `train.py`, which keeps it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from posecast.batches import teacher_forcing_rate_at
 from posecast.errors import TrainingFailed
-from posecast.learning import Learner, Update
-from posecast.pace import Plan
+from posecast.training.batches import teacher_forcing_rate_at
+from posecast.training.budget import Plan
+from posecast.training.step import Learner, Update
 
 MOST_SKIPPED_IN_A_ROW = 20
 

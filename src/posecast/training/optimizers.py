@@ -1,7 +1,7 @@
 """Optimisers: Adam and AdamW from torch, and Muon for the matrices that convolutions are.
 
 In: a predictor and the knobs of training. Out: optimisers that share one learning rate.
-Knows no loss and no step. Next: `learning.py`, which uses them.
+Knows no loss and no step. Next: `step.py`, which uses them.
 """
 
 from __future__ import annotations

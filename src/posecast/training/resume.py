@@ -15,7 +15,7 @@ from posecast.config.schema import Config, flattened, to_dict
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.model.checkpoint import read_config
-from posecast.pace import Plan
+from posecast.training.budget import Plan
 
 
 def check_same(config: Config, saved: Config) -> None:

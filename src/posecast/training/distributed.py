@@ -1,21 +1,24 @@
 """One process or several, begun and ended as one.
 
 In: what every process is to do. Out: nothing, or one sentence about why they ended. Knows no training.
-Next: `training.py`, which is what they do.
+Next: `train.py`, which is what they do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -23,8 +26,12 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.machine import forwarding_signals
-from posecast.model.checkpoint import writer_lock
+from posecast.model.device import available_cores, machine_profile, processor_name
+from posecast.training.checkpoints import writer_lock
+from posecast.training.signals import forwarding_signals
+
+if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
+    from lightning_fabric import Fabric
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says besides is for developers
 
@@ -90,3 +97,30 @@ def _here(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
             # them. Whoever takes the group apart holds that lock and joins those threads, so let them finish first.
             time.sleep(0.3)
             torch.distributed.destroy_process_group()
+
+
+def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
+    """What config.json says of the machine; processes, threads and shares are restored on resuming."""
+    return {
+        "device": str(fabric.device),
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "shares": shares,
+        "precision": str(fabric._precision.precision),
+        "processor": processor_name(),
+        "cores": available_cores(),
+        "code_paths": torch.backends.cpu.get_cpu_capability(),
+        "measured": dataclasses.asdict(machine_profile()) if fabric.device.type == "cpu" else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Each wish, if any process has it: what one process does at an update, all must do at that update."""
+    if fabric.world_size == 1:
+        return list(wishes)
+    votes = torch.tensor([float(wish) for wish in wishes], device=fabric.device)
+    total = fabric.all_reduce(votes, reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    return [bool(vote) for vote in total]

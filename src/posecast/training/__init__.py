@@ -1,0 +1,1 @@
+"""The loop, one step, schedules, budget, resumable state, processes."""
