@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from posecast import evaluation
 from posecast.config.schema import Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dance import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Dance, Hidden, dance, hidden_factors, paint
 from posecast.data.recordings import Recording
-from posecast.factors import fit_reader, recorded_factors
+from posecast.evaluation import evaluate as evaluation
+from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.files import read_json, read_json_lines, write_json
 from posecast.grids import configurations, read_grid
 from posecast.model.anchored import AnchoredNetworks
@@ -91,7 +91,7 @@ def to_be_scored(
 ) -> tuple[Sequence[Recording], evaluation.Hidden | None]:
     """Fresh dances of the data set's look with their factors, or the validation recordings."""
     known = recorded_factors(data, "train", train)
-    reader = fit_reader(train, known) if known else None
+    reader = fit_probe(train, known) if known else None
     if reader is None or not (data / "synth.json").exists():
         return validation, None
     dances = drawn_dances(read_json(data / "synth.json", "what the dancer was drawn from"), count)

@@ -19,11 +19,12 @@ from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget
 from posecast.data.dancer.dance import dance
 from posecast.data.dancer.renderer import CHOSEN_LOOKS
-from posecast.data.images import contact_sheet, write_png
+from posecast.data.images import write_png
 from posecast.data.recordings import Footage, Recording
-from posecast.evaluation import mean_rollout
+from posecast.evaluation.contact_sheet import contact_sheet
+from posecast.evaluation.evaluate import mean_rollout
+from posecast.evaluation.metrics import psnr_db
 from posecast.files import read_json, read_json_lines, write_json
-from posecast.metrics import psnr_db
 from posecast.model.checkpoint import load_run
 from posecast.training.train import train
 

@@ -224,7 +224,9 @@ class Killer:
         self.rng = np.random.default_rng(seed)
         os.environ["OMP_NUM_THREADS"] = "1"  # the server's threads do not come with a fork, and would be waited for
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["posecast.training.train", "posecast.scoring", "posecast.extraction"])
+        self.context.set_forkserver_preload(
+            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.extraction"]
+        )
 
     def attempt(self, words: list[str], kill_after_s: float | None, *, parent_only: bool = False) -> tuple[bool, float]:
         """Whether it ended by itself, and after how long."""

@@ -224,7 +224,7 @@ def _run(what: str) -> Callable[[Path], Path]:
 
 def _scores(folder: Path) -> Path:
     from posecast.data.dancer.dance import dance
-    from posecast.evaluation import evaluate
+    from posecast.evaluation.evaluate import evaluate
     from posecast.files import write_json
     from posecast.model.checkpoint import load_run
 

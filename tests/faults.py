@@ -235,7 +235,9 @@ class Disk:
         os.environ["OMP_NUM_THREADS"] = "1"
         self.home = home
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["posecast.training.train", "posecast.scoring", "posecast.extraction"])
+        self.context.set_forkserver_preload(
+            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.extraction"]
+        )
         os.mkfifo(home / PIPE)
 
     def call(self, write: Write, fault: Fault | None, *more: str) -> tuple[int, str]:

@@ -24,7 +24,7 @@ from posecast.comparing import (
     wobble_db,
 )
 from posecast.config.recipes import RECIPES
-from posecast.runs import Run
+from posecast.evaluation.results import Run
 
 
 def made_up(psnr: float = 20.0, **columns: list) -> Run:

@@ -10,7 +10,7 @@ import pytest
 
 from posecast.comparing import Outcome
 from posecast.drawings import SMOOTHED_FRAMES, Drawing, drawings_of, drawn, write_curves
-from posecast.runs import Run
+from posecast.evaluation.results import Run
 
 from .test_comparing import made_up, outcome
 

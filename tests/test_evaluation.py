@@ -9,8 +9,8 @@ import torch
 
 from posecast.config.schema import Config
 from posecast.data.recordings import Recording
-from posecast.evaluation import drift, evaluate, mean_rollout
-from posecast.metrics import psnr_db
+from posecast.evaluation.evaluate import drift, evaluate, mean_rollout
+from posecast.evaluation.metrics import psnr_db
 from posecast.model.predictor import Predictor
 from posecast.model.rollout import predict
 
@@ -41,7 +41,7 @@ def test_noise_for_a_target_changes_no_predicted_byte(either: Config, square: Re
                     predicted.append(frame)
                     yield frame
 
-            patch.setattr("posecast.evaluation.predict", spy)
+            patch.setattr("posecast.evaluation.evaluate.predict", spy)
             evaluate(predictor, [recording], futures=2)
         seen.append(predicted)
     assert len(seen[0]) >= 2 * len(square)

@@ -8,7 +8,7 @@ import pytest
 
 from posecast.data.dancer.dance import LIGHT_DEVIATION, hidden_arrays, synthesise
 from posecast.errors import InputError
-from posecast.factors import apart, deviation, fit_reader, r_squared, recorded_factors, time_constant
+from posecast.evaluation.factor_probe import apart, deviation, fit_probe, r_squared, recorded_factors, time_constant
 
 from .conftest import moving_square
 
@@ -19,7 +19,7 @@ def factors_of(dances: list) -> list[dict[str, np.ndarray]]:
 
 def test_a_reader_reads_light_off_frames_it_has_never_seen() -> None:
     train, val = synthesise(3, 160)
-    reader = fit_reader([one.recording for one in train], factors_of(train))
+    reader = fit_probe([one.recording for one in train], factors_of(train))
     assert reader is not None
     read = reader.read(val.recording.frames, val.recording.poses)
     for name in ("brightness", "warmth"):
@@ -34,7 +34,7 @@ def test_a_reader_reads_light_off_frames_it_has_never_seen() -> None:
 
 def test_a_frame_without_a_pose_is_not_read() -> None:
     train, val = synthesise(1, 60)
-    reader = fit_reader([train[0].recording], factors_of(train))
+    reader = fit_probe([train[0].recording], factors_of(train))
     assert reader is not None
     poses = val.recording.poses[:4].copy()
     poses[2] = 255
@@ -69,10 +69,10 @@ def test_r_squared_is_one_for_the_truth_and_nothing_for_its_mean() -> None:
 def test_what_does_not_move_or_is_not_seen_has_no_reader() -> None:
     train, _ = synthesise(2, 12, hidden=0.0)
     recordings = [one.recording for one in train]
-    assert fit_reader(recordings, factors_of(train)) is None
+    assert fit_probe(recordings, factors_of(train)) is None
     train, _ = synthesise(2, 12)
     unseen = [dataclasses.replace(one.recording, poses=np.full_like(one.recording.poses, 255)) for one in train]
-    assert fit_reader(unseen, factors_of(train)) is None
+    assert fit_probe(unseen, factors_of(train)) is None
     assert np.isnan(deviation(np.full((2, 5), np.nan), 0.0))
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from posecast.futures import Calibration, expected_best
+from posecast.evaluation.calibration import Calibration, expected_best
 
 
 def test_expected_best_is_the_mean_over_all_choices() -> None:

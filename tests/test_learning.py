@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
-from posecast.evaluation import mean_rollout, psnr_db
+from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.model.predictor import free_running
 from posecast.model.threads import Workers
 from posecast.training.budget import Plan

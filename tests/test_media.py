@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from posecast.data import images as media
-from posecast.data.images import contact_sheet, open_writer, read_picture, side_by_side, write_png
+from posecast.data.images import open_writer, read_picture, write_png
 from posecast.errors import InputError
+from posecast.evaluation.contact_sheet import contact_sheet, side_by_side
 
 from .videos import read_video
 

@@ -5,7 +5,8 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from posecast.data.recordings import Recording
-from posecast.metrics import baselines, mean_training_frame, nearest_pose_frames, psnr_db, ssim, worst_stretches
+from posecast.evaluation.baselines import baselines, mean_training_frame, nearest_pose_frames
+from posecast.evaluation.metrics import psnr_db, ssim, worst_stretches
 
 from .conftest import moving_square
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from posecast.config.schema import Config
 from posecast.data.recordings import Recording
+from posecast.evaluation.posterior import STOPS, bounds, observe, reconstruct, systematic, traversal
 from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
-from posecast.observing import STOPS, bounds, observe, reconstruct, systematic, traversal
 
 from .conftest import moving_square
 

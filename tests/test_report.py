@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posecast.data.images import contact_sheet, open_writer, side_by_side, write_png
+from posecast.data.images import open_writer, write_png
 from posecast.errors import InputError
+from posecast.evaluation.contact_sheet import contact_sheet, side_by_side
 from posecast.page import Curve, plot
 from posecast.report import write_report
 

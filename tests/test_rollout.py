@@ -14,7 +14,7 @@ from posecast.config.schema import Config
 from posecast.data.clips import as_pictures, pose_windows
 from posecast.data.recordings import Footage, Recording
 from posecast.errors import InputError
-from posecast.metrics import psnr_db
+from posecast.evaluation.metrics import psnr_db
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.checkpoint import load_run
 from posecast.model.device import resolve_precision

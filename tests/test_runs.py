@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posecast.errors import InputError
-from posecast.runs import number, read_run
+from posecast.evaluation.results import number, read_run
 
 
 def folder(path: Path, log: str = "", scores: dict[str, Any] | None = None) -> Path:

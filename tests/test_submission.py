@@ -10,7 +10,8 @@ import pytest
 from posecast import submission
 from posecast.cli import main
 from posecast.data.folder_dataset import read_test_sequences
-from posecast.data.images import contact_sheet, read_picture
+from posecast.data.images import read_picture
+from posecast.evaluation.contact_sheet import contact_sheet
 from posecast.grading import LIMIT_DB, grade
 
 SIZE = (16, 16)

@@ -19,7 +19,7 @@ from posecast.config.schema import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.evaluation import mean_rollout, psnr_db
+from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.model.checkpoint import load_run, load_weights, read_config
 from posecast.report import write_report

@@ -21,7 +21,7 @@ _HOMES = {
     "load_run": "posecast.model.checkpoint",
     "rollout": "posecast.model.rollout",
     "predict": "posecast.model.rollout",
-    "evaluate": "posecast.evaluation",
+    "evaluate": "posecast.evaluation.evaluate",
 }
 
 

@@ -15,13 +15,13 @@ from posecast import page
 from posecast.comparing import Outcome, best_of, estimate, outcomes, psnr_db
 from posecast.config.overrides import as_flags
 from posecast.drawings import drawings_of, drawn, write_curves, write_rows
+from posecast.evaluation.results import Run
 from posecast.files import write_json, write_text
 from posecast.findings import Claim, claims, findings
 from posecast.page import shown, text
 from posecast.plans import Plan
 from posecast.plots import COLOURS, save
 from posecast.report import BASELINES
-from posecast.runs import Run
 
 
 def write_comparison(plan: Plan) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.data.recordings import Recording
-from posecast.evaluation import Scores, evaluate
+from posecast.evaluation.evaluate import evaluate
+from posecast.evaluation.evaluate_run import score_run
+from posecast.evaluation.scores import Scores
 from posecast.files import claim_folder, write_json
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
 from posecast.report import write_report
-from posecast.scoring import score_run
 from posecast.training.state import Watcher
 from posecast.training.train import train
 

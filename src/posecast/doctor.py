@@ -25,7 +25,7 @@ from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage, Recording
-from posecast.evaluation import mean_rollout
+from posecast.evaluation.evaluate import mean_rollout
 from posecast.model.device import MachineProfile, available_cores, cores_are_free, machine_profile, resolve_precision
 from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter

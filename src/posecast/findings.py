@@ -23,7 +23,7 @@ from posecast.comparing import (
     swing,
     wobble_db,
 )
-from posecast.runs import Run
+from posecast.evaluation.results import Run
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 STRETCH = 100

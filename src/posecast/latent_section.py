@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 from posecast import page
+from posecast.evaluation.results import Run, number
 from posecast.page import shown, text
 from posecast.plots import COLOURS, Curve
-from posecast.runs import Run, number
 
 
 def latent_section(run: Run) -> str:

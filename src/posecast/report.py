@@ -13,11 +13,11 @@ from typing import Any
 
 from posecast import page
 from posecast.errors import InputError
+from posecast.evaluation.results import Run, number, read_run
 from posecast.files import write_text
 from posecast.latent_section import latent_section
 from posecast.page import bar, shown, text
 from posecast.plots import COLOURS, Curve
-from posecast.runs import Run, number, read_run
 
 BASELINES = {
     "nearest_pose": "Frame of the nearest training pose",

@@ -15,9 +15,10 @@ import numpy as np
 
 from posecast.config.schema import parse_size
 from posecast.data.folder_dataset import list_split, read_test_sequences
-from posecast.data.images import contact_sheet, display_scale, open_writer, write_png
+from posecast.data.images import open_writer, write_png
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError, some
+from posecast.evaluation.contact_sheet import contact_sheet, display_scale
 from posecast.files import claim_folder, replacing
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor

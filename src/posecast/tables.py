@@ -13,9 +13,9 @@ from posecast.errors import Finding, printable
 
 if TYPE_CHECKING:
     from posecast.doctor import Diagnosis
-    from posecast.evaluation import Scores
+    from posecast.evaluation.factor_probe import FactorEvidence
+    from posecast.evaluation.scores import Scores
     from posecast.extraction import Extracted
-    from posecast.factors import FactorEvidence
     from posecast.grading import Grade
     from posecast.training.check_run import Inspection
 
@@ -28,7 +28,7 @@ BASELINES = {
 
 def print_scores(scores: Scores) -> None:
     """PSNR and SSIM of the rollouts, with the baselines they must be held against; and what z does."""
-    from posecast.futures import LEVELS
+    from posecast.evaluation.calibration import LEVELS
 
     frames = sum(len(one.mean.psnr_db) for one in scores.sequences)
     table = Table(title=f"{scores.split}: {frames} frames predicted from one photo a sequence")

@@ -29,7 +29,7 @@ def evaluate(
     from posecast.tables import print_scores
 
     at_least_one("--futures", futures)
-    from posecast.scoring import score_run
+    from posecast.evaluation.evaluate_run import score_run
 
     with counting("rolling out") as progress:
         scores = score_run(

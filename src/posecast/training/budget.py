@@ -17,7 +17,7 @@ import torch
 from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
-from posecast.evaluation import mean_rollout
+from posecast.evaluation.evaluate import mean_rollout
 from posecast.model.cuda_graphs import FIRST_CALLS
 from posecast.training.step import Learner
 

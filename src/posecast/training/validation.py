@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from posecast.data.clips import ClipCutter, ClipPlan
-from posecast.data.images import rollout_strip, write_png
+from posecast.data.images import write_png
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
-from posecast.evaluation import mean_rollout, psnr_db
+from posecast.evaluation.contact_sheet import rollout_strip
+from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.model.predictor import Predictor, free_running, seeded
 from posecast.training.batches import VALIDATION
 from posecast.training.step import Learner

@@ -55,7 +55,7 @@ def recorded_factors(data: Path, split: str, recordings: Sequence[Recording]) ->
 
 
 @dataclass(frozen=True)
-class FactorReader:
+class FactorProbe:
     """Reads factors off a frame and its pose map, by kernel ridge regression on frames whose factors are known.
 
     A frame is seen twice: by the mean colour of the room, linearly, and by a crop around the neck, in the room's
@@ -86,7 +86,7 @@ class FactorReader:
         return values
 
 
-def fit_reader(recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]]) -> FactorReader | None:
+def fit_probe(recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]]) -> FactorProbe | None:
     """A reader of the factors that move in these recordings; None where none does, or no pose shows the neck.
 
     The last recording chooses widths and ridges.
@@ -127,7 +127,7 @@ def fit_reader(recordings: Sequence[Recording], factors: Sequence[dict[str, np.n
         1,
     )
     widths = tuple(width * typical for width, _ in settings)
-    return FactorReader(names, crops, rooms, weights, widths, means, centre, scale)
+    return FactorProbe(names, crops, rooms, weights, widths, means, centre, scale)
 
 
 def solved(kernel: np.ndarray, values: np.ndarray, ridge: float) -> np.ndarray:
@@ -229,7 +229,7 @@ class FactorEvidence:
 
 
 def factor_evidence(
-    reader: FactorReader,
+    reader: FactorProbe,
     recorded: Sequence[dict[str, np.ndarray]],
     true: Sequence[np.ndarray],
     posterior: Sequence[np.ndarray],

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from posecast.data.clips import as_pictures, as_pixels, pose_windows
 from posecast.data.recordings import Recording
-from posecast.metrics import Pixels, psnr_db
+from posecast.evaluation.metrics import Pixels, psnr_db
 from posecast.model.elbo import distortion_nats, kl_nats, log_density
 from posecast.model.predictor import Predictor, seeded
 

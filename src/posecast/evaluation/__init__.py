@@ -1,0 +1,1 @@
+"""Rollouts judged: metrics, baselines, posterior, calibration, scores."""
