@@ -14,12 +14,12 @@ import numpy as np
 
 from posecast.config.schema import parse_size
 from posecast.data.cache import load_recordings
-from posecast.data.images import open_writer
 from posecast.data.recordings import Recording
 from posecast.evaluation.contact_sheet import side_by_side
 from posecast.evaluation.evaluate import mean_rollout
 from posecast.evaluation.metrics import psnr_db, worst_stretches
 from posecast.model.checkpoint import load_run, read_config
+from posecast.video.writer import open_writer
 
 GAP = 12
 """Blank pose maps in the middle of the last row."""

@@ -37,19 +37,20 @@ from posecast.config.recipes import RECIPES
 from posecast.config.schema import Budget, Config, Lab4, parse_size
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.dancer.dance import dance
-from posecast.data.images import open_writer, write_png
+from posecast.data.images import write_png
 from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
 from posecast.model.cuda_graphs import FIRST_CALLS
 from posecast.model.device import machine_profile, resolve_device, resolve_precision
 from posecast.model.lab4 import Lab4Networks
-from posecast.model.rollout import Given, predict, predict_together
+from posecast.model.rollout import RolloutInput, predict, predict_together
 from posecast.model.threads import operator_threads
 from posecast.training.batches import Batch, build_cutter
 from posecast.training.distributed import machine_facts
 from posecast.training.step import Learner
 from posecast.training.train import chosen_threads, prepared, train
+from posecast.video.writer import open_writer
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
 SIZES: dict[str, dict[str, Any]] = {
@@ -239,7 +240,7 @@ class OurWay:
         first = self.recordings[0]
         if sequences == 1:
             return predict(predictor, first.frames[0], first.poses)
-        given = [Given(one.frames[0], one.poses) for one in list(self.recordings)[:sequences]]
+        given = [RolloutInput(one.frames[0], one.poses) for one in list(self.recordings)[:sequences]]
         return predict_together(predictor, given)
 
     def now(self) -> float:

@@ -115,8 +115,8 @@ def prepare(home: Path) -> None:
     """What the scenarios need: a data set, a video with keypoints, a grid."""
     from posecast.cli import main
     from posecast.data.dancer.dance import dance
-    from posecast.data.images import open_writer
     from posecast.data.pose_maps import SKELETON
+    from posecast.video.writer import open_writer
 
     assert main(["synth", str(home / "data"), "--sequences", "2", "--frames", "60", "--size", "16x16"]) == 0
     # Packed beforehand, but for the scenario that packs: kills shall fall into what each is about.
@@ -193,7 +193,7 @@ def child(words: list[str]) -> None:
     said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    from posecast.data import sighting
+    from posecast.video import tracking as sighting
 
     sighting.SAVE_EVERY_S = 0.0
     if words[0] == "pack":
@@ -225,7 +225,7 @@ class Killer:
         os.environ["OMP_NUM_THREADS"] = "1"  # the server's threads do not come with a fork, and would be waited for
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(
-            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.extraction"]
+            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.video.extract"]
         )
 
     def attempt(self, words: list[str], kill_after_s: float | None, *, parent_only: bool = False) -> tuple[bool, float]:

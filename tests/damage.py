@@ -235,7 +235,7 @@ def _scores(folder: Path) -> Path:
 
 
 def _read_body(path: Path) -> object:
-    from posecast.generation import trained_body
+    from posecast.video.generate import trained_body
 
     return trained_body(path.parent)
 
@@ -296,7 +296,7 @@ def _read_submission(path: Path) -> object:
 
 def _video(suffix: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        from posecast.data.images import open_writer
+        from posecast.video.writer import open_writer
 
         with open_writer(folder / f"a{suffix}") as video:
             for k in range(8):
@@ -306,10 +306,10 @@ def _video(suffix: str) -> Callable[[Path], Path]:
     return make
 
 
-def _read_moments(path: Path) -> object:
-    from posecast.data.video import read_moments
+def _read_timed_frames(path: Path) -> object:
+    from posecast.video.reader import read_timed_frames
 
-    return sum(1 for _ in read_moments(path))
+    return sum(1 for _ in read_timed_frames(path))
 
 
 def _openpose(folder: Path) -> Path:
@@ -319,7 +319,7 @@ def _openpose(folder: Path) -> Path:
 
 
 def _read_openpose(path: Path) -> object:
-    from posecast.data.keypoint_files import read_openpose
+    from posecast.video.keypoint_files import read_openpose
 
     return read_openpose(path.parent)
 
@@ -331,7 +331,7 @@ def _coco(folder: Path) -> Path:
 
 
 def _read_coco(path: Path) -> object:
-    from posecast.data.keypoint_files import read_coco
+    from posecast.video.keypoint_files import read_coco
 
     return read_coco(path)
 
@@ -354,7 +354,7 @@ def _poses(folder: Path) -> Path:
 
 
 def _read_poses(path: Path) -> object:
-    from posecast.data.keypoint_files import read_poses
+    from posecast.video.keypoint_files import read_poses
 
     return read_poses(path)
 
@@ -395,9 +395,9 @@ READERS: dict[str, Reader] = {
     "run folder": Reader(_run("model.safetensors"), _check_run),
     "course checkpoint": Reader(_course_checkpoint, _import_lab4, pickles),
     "submission": Reader(_submission, _read_submission, lambda: [b"id," + b"0," * 10**6, b"9" * 10**7]),
-    "mp4": Reader(_video(".mp4"), _read_moments),
-    "gif": Reader(_video(".gif"), _read_moments),
-    "webp": Reader(_video(".webp"), _read_moments),
+    "mp4": Reader(_video(".mp4"), _read_timed_frames),
+    "gif": Reader(_video(".gif"), _read_timed_frames),
+    "webp": Reader(_video(".webp"), _read_timed_frames),
     "openpose": Reader(_openpose, _read_openpose),
     "coco": Reader(_coco, _read_coco),
     "poses.npz": Reader(_poses, _read_poses, lambda: [npz_bomb(), npz_bomb("fps.npy"), *pickles()]),

@@ -236,7 +236,7 @@ class Disk:
         self.home = home
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(
-            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.extraction"]
+            ["posecast.training.train", "posecast.evaluation.evaluate_run", "posecast.video.extract"]
         )
         os.mkfifo(home / PIPE)
 

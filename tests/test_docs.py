@@ -11,7 +11,7 @@ import pytest
 
 from posecast.cli import main
 from posecast.data.dancer.dance import dance
-from posecast.data.images import open_writer
+from posecast.video.writer import open_writer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "README.zh-TW.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

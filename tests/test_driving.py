@@ -7,15 +7,16 @@ import pytest
 from PIL import Image
 
 from posecast.data.dancer.dance import dance
-from posecast.data.estimators import Person, Region
-from posecast.data.fitting import Body, measure_body
-from posecast.data.images import open_writer, write_png
-from posecast.data.keypoint_files import read_poses
+from posecast.data.images import write_png
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON, draw_pose_maps
 from posecast.data.recordings import Recording
-from posecast.driving import SETTLING, body_of_footage, photo_window, pose_map_beside, read_drive
 from posecast.errors import InputError
-from posecast.extraction import Extraction, extract
+from posecast.video.driving import SETTLING, photo_window, pose_map_beside, read_drive
+from posecast.video.extract import Extraction, extract
+from posecast.video.keypoint_files import read_poses
+from posecast.video.pose_estimation import Person, Region
+from posecast.video.retargeting import BodyProportions, body_of_footage, measure_body
+from posecast.video.writer import open_writer
 
 SHOWN = dance(24, seed=2, size=(96, 160))
 SIZE = (32, 64)
@@ -35,13 +36,13 @@ class Truth:
         return self.everybody(frame, number, closely=False)[0]
 
 
-def body() -> Body:
+def body() -> BodyProportions:
     trained = dance(60, seed=5, size=SIZE)
     points = np.concatenate([trained.keypoints[..., :2] / SIZE[0], np.ones((60, 25, 1))], axis=2)
     return measure_body(points)
 
 
-def never() -> Body:
+def never() -> BodyProportions:
     raise AssertionError("the body was asked for")
 
 
@@ -160,7 +161,7 @@ def test_a_photo_by_the_same_camera_is_cut_as_its_footage_was(video: Path, tmp_p
     """The room of the photo is then the room that was trained."""
     extract([video], tmp_path / "out", Extraction(size=(64, 64)), estimator=Truth())
     trained = body_of_footage([], {"path": str(tmp_path / "out")})
-    again = Body.from_json(trained.to_json())
+    again = BodyProportions.from_json(trained.to_json())
     window = photo_window((192, 320), np.zeros((25, 3), np.float32), (64, 64), lambda: again)
     expected = 2 * read_poses(tmp_path / "out" / "poses.npz").windows[0]
     np.testing.assert_allclose(window, expected, atol=1e-6)

@@ -11,17 +11,17 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from posecast.data import sighting
 from posecast.data.cache import load_recordings
 from posecast.data.check import check
 from posecast.data.dancer.dance import dance
-from posecast.data.estimators import Person, Region, box_of
-from posecast.data.images import open_writer
-from posecast.data.keypoint_files import read_poses
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
-from posecast.extraction import Extraction, extract
 from posecast.files import read_json
+from posecast.video import tracking as sighting
+from posecast.video.extract import Extraction, extract
+from posecast.video.keypoint_files import read_poses
+from posecast.video.pose_estimation import Person, Region, box_of
+from posecast.video.writer import open_writer
 
 from .videos import read_video
 
@@ -241,7 +241,7 @@ def test_killed_at_the_very_end_it_has_nothing_left_to_do(
     before = bytes_below(out)
     (out / ".extract").mkdir()
     (out / ".extract" / "track0.npz").touch()  # what was still to be removed, its note gone
-    monkeypatch.setattr("posecast.extraction.find_person", None)  # nobody looks for anybody again
+    monkeypatch.setattr("posecast.video.extract.find_person", None)  # nobody looks for anybody again
     again = extract([video], out, asked, estimator=Truth())
     assert (again.num_train, again.num_val) == (whole.num_train, whole.num_val)
     assert again.facts == json.loads(json.dumps(whole.facts))

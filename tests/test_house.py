@@ -83,7 +83,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
 
 def test_a_rollout_starts_without_what_only_training_and_judging_need() -> None:
     """lightning_fabric takes longer to import than torch; with it the first frame came after four seconds."""
-    code = "import sys, posecast.generation; print(*sys.modules)"
+    code = "import sys, posecast.video.generate; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"lightning_fabric", "torchmetrics", "scipy", "matplotlib"}
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from posecast.data import images as media
-from posecast.data.images import open_writer, read_picture, write_png
+from posecast.data.images import read_picture, write_png
 from posecast.errors import InputError
 from posecast.evaluation.contact_sheet import contact_sheet, side_by_side
+from posecast.video.writer import open_writer
 
 from .videos import read_video
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posecast.data.images import open_writer, write_png
+from posecast.data.images import write_png
 from posecast.errors import InputError
 from posecast.evaluation.contact_sheet import contact_sheet, side_by_side
 from posecast.page import Curve, plot
 from posecast.report import write_report
+from posecast.video.writer import open_writer
 
 VOID = {"meta", "img", "br"}
 

@@ -20,7 +20,7 @@ from posecast.model.checkpoint import load_run
 from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
-from posecast.model.rollout import Given, future_generators, predict, predict_together, rollout, rollout_together
+from posecast.model.rollout import RolloutInput, future_generators, predict, predict_together, rollout, rollout_together
 from posecast.training.train import train
 
 from .conftest import TINY, moving_square
@@ -105,7 +105,7 @@ def test_every_future_begins_with_a_z_that_the_first_frame_allows(square: Record
         return decode(previous, condition, z)
 
     networks.decode = watched  # pyright: ignore[reportAttributeAccessIssue]
-    given = Given(square.frames[0], square.poses[:2])
+    given = RolloutInput(square.frames[0], square.poses[:2])
     next(rollout_together(predictor, [given], generators=future_generators(5, 0, range(2000))))
     next(rollout_together(predictor, [given]))
     futures, (mean,) = seen
@@ -127,7 +127,7 @@ def test_every_future_begins_with_a_z_that_the_first_frame_allows(square: Record
 def test_a_sequence_does_not_depend_on_the_sequences_beside_it(predictor: Predictor) -> None:
     """Of unequal lengths, each with its own noise and its own anchor."""
     recordings = [moving_square(length, seed=length) for length in (30, 12, 75)]
-    given = [Given(one.frames[0], one.poses) for one in recordings]
+    given = [RolloutInput(one.frames[0], one.poses) for one in recordings]
     together = np.stack(list(predict_together(predictor, given, seed=5, first_sequence=4)), 1)
     assert together.shape == (3, 75, 16, 16, 3)
     for number, one in enumerate(recordings):
@@ -137,7 +137,7 @@ def test_a_sequence_does_not_depend_on_the_sequences_beside_it(predictor: Predic
 
 def test_futures_of_several_sequences_are_rows_sequence_by_sequence(predictor: Predictor) -> None:
     recordings = [moving_square(8, seed=seed) for seed in (1, 2)]
-    given = [Given(one.frames[0], one.poses, (one.frames[5], one.poses[5])) for one in recordings]
+    given = [RolloutInput(one.frames[0], one.poses, (one.frames[5], one.poses[5])) for one in recordings]
     generators = [one for number in range(2) for one in future_generators(5, number, range(3))]
     together = torch.stack(list(rollout_together(predictor, given, generators=generators)), 1)
     assert together.shape == (6, 7, 3, 16, 16)

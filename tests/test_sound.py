@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from posecast.data.images import open_writer
 from posecast.errors import InputError
-from posecast.sound import add_sound
+from posecast.video.audio import add_sound
+from posecast.video.writer import open_writer
 
 from .videos import read_video
 

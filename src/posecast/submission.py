@@ -15,14 +15,15 @@ import numpy as np
 
 from posecast.config.schema import parse_size
 from posecast.data.folder_dataset import list_split, read_test_sequences
-from posecast.data.images import open_writer, write_png
+from posecast.data.images import write_png
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError, some
 from posecast.evaluation.contact_sheet import contact_sheet, display_scale
 from posecast.files import claim_folder, replacing
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
-from posecast.model.rollout import Given, Latent, predict_together
+from posecast.model.rollout import Latent, RolloutInput, predict_together
+from posecast.video.writer import open_writer
 
 CSV = "submission.csv"
 FPS = 20.0
@@ -91,7 +92,7 @@ def painted_sequences(
     lengths = [len(sequence.poses) for sequence in sequences]
     for first in range(0, len(sequences), TOGETHER):
         group = sequences[first : first + TOGETHER]
-        given = [Given(sequence.first_frame, sequence.poses) for sequence in group]
+        given = [RolloutInput(sequence.first_frame, sequence.poses) for sequence in group]
         painted: list[list[np.ndarray]] = [[] for _ in group]
         for frames in predict_together(predictor, given, latent=latent, seed=seed, first_sequence=first):
             for own, frame, sequence in zip(painted, frames, group, strict=True):

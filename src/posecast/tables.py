@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from posecast.doctor import Diagnosis
     from posecast.evaluation.factor_probe import FactorEvidence
     from posecast.evaluation.scores import Scores
-    from posecast.extraction import Extracted
     from posecast.grading import Grade
     from posecast.training.check_run import Inspection
+    from posecast.video.extract import Extracted
 
 BASELINES = {
     "copy_first_frame": "copying the first frame",

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from posecast.data.cropping import crop_windows, cut_out, keypoints_in, smoothed
 from posecast.data.pose_maps import SKELETON
+from posecast.video.cropping import crop_windows, cut_out, keypoints_in, smoothed
 
 FRAME = (480, 640)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from posecast.data.dancer.dance import dance
-from posecast.data.estimators import BlazePose, Person, Region, apart, box_of, overlap, within
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
+from posecast.video.pose_estimation import BlazePose, Person, Region, apart, box_of, overlap, within
 
 pytest.importorskip("mediapipe", reason="the extra posecast[video], not there for Python 3.13")
 

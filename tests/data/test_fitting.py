@@ -6,9 +6,18 @@ import pytest
 from posecast.data.dancer.choreography import choreograph
 from posecast.data.dancer.dance import dance
 from posecast.data.dancer.kinematics import Build
-from posecast.data.fitting import FEET, NECK, PARENTS, Body, body_of_maps, fit, lowest_foot, measure_body
 from posecast.data.pose_maps import JOINT_INDEX
 from posecast.errors import InputError
+from posecast.video.retargeting import (
+    FEET,
+    NECK,
+    PARENTS,
+    BodyProportions,
+    body_of_maps,
+    fit,
+    lowest_foot,
+    measure_body,
+)
 
 ASPECT = 2.0
 
@@ -47,7 +56,7 @@ def test_each_limb_gets_the_other_bodys_length() -> None:
     arms = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("elbow", "wrist")]
     longer = body.lengths.copy()
     longer[arms] *= 1.5
-    fitted = fit(keypoints, Body(longer, body.ground, body.x, body.y), ASPECT, 25.0)
+    fitted = fit(keypoints, BodyProportions(longer, body.ground, body.x, body.y), ASPECT, 25.0)
     ratios = lengths_of(fitted) / np.maximum(lengths_of(keypoints), 1e-6)
     np.testing.assert_allclose(np.median(ratios[:, arms], axis=0), 1.5, rtol=1e-3)
     legs = [JOINT_INDEX["left_knee"], JOINT_INDEX["right_ankle"]]
@@ -116,11 +125,11 @@ def test_a_body_written_down_is_the_same_body() -> None:
     body = measure_body(dancing(0.7))
     content = body.to_json()
     content["lengths"]["neck"] = None  # as JSON has NaN
-    again = Body.from_json(content)
+    again = BodyProportions.from_json(content)
     np.testing.assert_allclose(again.lengths, body.lengths)
     assert (again.ground, again.x, again.y) == (body.ground, body.x, body.y)
     with pytest.raises(InputError, match="train again"):
-        Body.from_json({"lengths": {}})
+        BodyProportions.from_json({"lengths": {}})
 
 
 def test_feet_hardly_ever_seen_say_nothing_of_the_ground() -> None:

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from posecast.data.estimators import Estimator, Person, Region, overlap
-from posecast.data.following import Follower, Memory
 from posecast.data.pose_maps import SKELETON
+from posecast.video.pose_estimation import Estimator, Person, Region, overlap
+from posecast.video.tracker import Follower, Memory
 
 FRAME = np.zeros((8, 8, 3), np.uint8)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecast.data.keypoint_files import Imported, read_coco, read_openpose, read_poses
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON
 from posecast.errors import InputError
+from posecast.video.keypoint_files import Imported, read_coco, read_openpose, read_poses
 
 BODY_25 = (
     "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip right_hip right_knee "

@@ -3,7 +3,7 @@
 import numpy as np
 
 from posecast.data.dancer.dance import dance
-from posecast.data.overlay import HEIGHT, preview_picture
+from posecast.video.export import HEIGHT, preview_picture
 
 
 def test_the_skeleton_lies_on_the_frame_and_the_map_beside_it() -> None:

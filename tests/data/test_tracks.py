@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON
-from posecast.data.tracks import Track, fill_gaps, only_sure, scenes
+from posecast.video.tracks import Track, fill_gaps, only_sure, scenes
 
 ELBOW = JOINT_INDEX["left_elbow"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON
-from posecast.data.tracks import Track, scenes
-from posecast.data.trouble import camera_range, measure, remarks, states
+from posecast.video.diagnostics import camera_range, measure, remarks, states
+from posecast.video.tracks import Track, scenes
 
 FPS = 10.0
 

@@ -71,11 +71,11 @@ def extract(
 
     Interrupted, the same command goes on. Finding poses needs the extra: pip install 'posecast[video]'.
     """
-    from posecast.data.keypoint_files import Imported
-    from posecast.extraction import Extraction
-    from posecast.extraction import extract as extract_videos
     from posecast.progress import stages
     from posecast.tables import print_extracted
+    from posecast.video.extract import Extraction
+    from posecast.video.extract import extract as extract_videos
+    from posecast.video.keypoint_files import Imported
 
     if len(paths) < 2:
         raise InputError(f"{len(paths)} path(s) given; expected a video, or several, and then the folder to write.")

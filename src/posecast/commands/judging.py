@@ -79,8 +79,8 @@ def generate(
     force: Force = False,
 ) -> None:
     """Drive the person of one photo through a sequence of poses."""
-    from posecast.generation import generate as generate_videos
     from posecast.progress import stages
+    from posecast.video.generate import generate as generate_videos
 
     at_least_one("--futures", futures)
     at_least_one("--scale", scale)

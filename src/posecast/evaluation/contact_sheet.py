@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from posecast.data.images import _enlarged
+from posecast.data.images import enlarged
 
 _CANVAS, _INK = (24, 24, 24), (215, 215, 215)  # dark enough for light pages, light enough for dark ones
 
@@ -61,6 +61,6 @@ def _grid(cells: list[list[np.ndarray]], tops: list[str], lefts: list[str], scal
         top = line + y * (height + scale)
         draw.text((line // 2, top + height // 2), label, fill=_INK, font=font, anchor="lm")
         for x, frame in enumerate(row):
-            picture = Image.fromarray(_enlarged(frame, scale))
+            picture = Image.fromarray(enlarged(frame, scale))
             sheet.paste(picture, (margin + x * column, top))
     return np.array(sheet)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.data.images import open_writer, write_png
+from posecast.data.images import write_png
 from posecast.data.recordings import Recording
 from posecast.evaluation.contact_sheet import contact_sheet, display_scale, rollout_strip, side_by_side
 from posecast.evaluation.evaluate import Evaluation
 from posecast.evaluation.metrics import Pixels
 from posecast.evaluation.posterior import REACH, STOPS, traversal
 from posecast.model.predictor import Predictor
+from posecast.video.writer import open_writer
 
 SPREAD_WHITE = 8.0
 """Of 255: the standard deviation that is shown white."""

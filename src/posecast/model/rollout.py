@@ -38,7 +38,7 @@ def future_generators(seed: int, sequence: int, futures: Sequence[int]) -> list[
 
 
 @dataclass(frozen=True)
-class Given:
+class RolloutInput:
     """All that a rollout knows of one sequence."""
 
     first_frame: UInt8[np.ndarray, "_ _ 3"]
@@ -60,11 +60,11 @@ def rollout(
 
     One generator a future; without generators z is the prior's mean and N is 1.
     """
-    return rollout_together(predictor, [Given(first_frame, poses, anchor)], generators=generators)
+    return rollout_together(predictor, [RolloutInput(first_frame, poses, anchor)], generators=generators)
 
 
 def rollout_together(
-    predictor: Predictor, given: Sequence[Given], *, generators: Sequence[torch.Generator] | None = None
+    predictor: Predictor, given: Sequence[RolloutInput], *, generators: Sequence[torch.Generator] | None = None
 ) -> Iterator[Float[Tensor, "S*N 3 H W"]]:
     """Imagine frames 2..T of S sequences in one batch: N futures of the first, then of the second, ...
 
@@ -84,8 +84,8 @@ def rollout_together(
 
 
 def _split(
-    given: Sequence[Given], generators: Sequence[torch.Generator] | None, futures: int, count: int
-) -> list[tuple[Sequence[Given], Sequence[torch.Generator] | None]]:
+    given: Sequence[RolloutInput], generators: Sequence[torch.Generator] | None, futures: int, count: int
+) -> list[tuple[Sequence[RolloutInput], Sequence[torch.Generator] | None]]:
     """Rows in `count` shares: sequences with all their futures, or the futures of a single one."""
     if len(given) == 1:
         assert generators is not None
@@ -99,7 +99,7 @@ def _split(
 
 def _merged(
     predictor: Predictor,
-    shares: Sequence[tuple[Sequence[Given], Sequence[torch.Generator] | None]],
+    shares: Sequence[tuple[Sequence[RolloutInput], Sequence[torch.Generator] | None]],
     arithmetic: torch.autocast,
 ) -> Iterator[Tensor]:
     """Shares of rows rolled out by a worker each, some instants at a time so that they seldom meet."""
@@ -121,7 +121,7 @@ def _merged(
 @torch.inference_mode()
 def _in_turn(
     predictor: Predictor,
-    given: Sequence[Given],
+    given: Sequence[RolloutInput],
     generators: Sequence[torch.Generator] | None,
     arithmetic: torch.autocast,
 ) -> Iterator[Tensor]:
@@ -163,7 +163,7 @@ def _in_turn(
 @torch.inference_mode()
 def _instants_at_once(
     predictor: Predictor,
-    given: Sequence[Given],
+    given: Sequence[RolloutInput],
     generators: Sequence[torch.Generator] | None,
     arithmetic: torch.autocast,
 ) -> Iterator[Tensor]:
@@ -203,14 +203,14 @@ def _instants_at_once(
             yield from frames.split(rows)
 
 
-def first_of(predictor: Predictor, given: Sequence[Given]) -> tuple[Tensor, Tensor]:
+def first_of(predictor: Predictor, given: Sequence[RolloutInput]) -> tuple[Tensor, Tensor]:
     """The given first frames, `[S, 3, H, W]`, and their windows of pose maps, `[S, P, H, W]`."""
     device = next(predictor.parameters()).device
     first = as_pictures(np.stack([one.first_frame for one in given])).to(device)
     return first, windows_at(given, np.zeros(1, int), predictor.pose_window).to(device)
 
 
-def anchors_of(predictor: Predictor, given: Sequence[Given]) -> Features:
+def anchors_of(predictor: Predictor, given: Sequence[RolloutInput]) -> Features:
     """The features of every sequence's anchor, encoded once."""
     device = next(predictor.parameters()).device
     pairs = [one.anchor or (one.first_frame, one.poses[0]) for one in given]
@@ -233,7 +233,7 @@ def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor
     return rounded, arithmetic
 
 
-def windows_at(given: Sequence[Given], instants: np.ndarray, pose_window: int) -> Float[Tensor, "N P H W"]:
+def windows_at(given: Sequence[RolloutInput], instants: np.ndarray, pose_window: int) -> Float[Tensor, "N P H W"]:
     """The pose windows of every sequence at the first instant, then at the second, ..."""
     if len(given) == 1:
         return pose_windows(given[0].poses, instants, pose_window)
@@ -271,11 +271,16 @@ def predict(
     """
     sampled = latent == "sample"
     generators = future_generators(seed, sequence, range(futures)) if sampled else None
-    return _as_seen(predictor, [Given(first_frame, poses)], generators)
+    return _as_seen(predictor, [RolloutInput(first_frame, poses)], generators)
 
 
 def predict_together(
-    predictor: Predictor, given: Sequence[Given], *, latent: Latent = "sample", seed: int = 0, first_sequence: int = 0
+    predictor: Predictor,
+    given: Sequence[RolloutInput],
+    *,
+    latent: Latent = "sample",
+    seed: int = 0,
+    first_sequence: int = 0,
 ) -> Iterator[UInt8[np.ndarray, "S H W 3"]]:
     """One future of each of S sequences, in one batch, as pixels: as many items as the longest has poses.
 
@@ -287,7 +292,7 @@ def predict_together(
 
 
 def _as_seen(
-    predictor: Predictor, given: Sequence[Given], generators: Sequence[torch.Generator] | None
+    predictor: Predictor, given: Sequence[RolloutInput], generators: Sequence[torch.Generator] | None
 ) -> Iterator[UInt8[np.ndarray, "N H W 3"]]:
     """The rollout as pixels, the first frames before it."""
     for one in given:

@@ -24,7 +24,6 @@ from posecast.config.schema import Config, Lab4, Training
 from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage
-from posecast.driving import body_of_footage
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import claim_folder, read_json_lines
 from posecast.model.checkpoint import (
@@ -61,6 +60,7 @@ from posecast.training.signals import StopRequested, StopRequests, stop_requests
 from posecast.training.state import Standing, Status, Watcher, account, training_entry
 from posecast.training.step import Learner
 from posecast.training.validation import NOT_VALIDATED, validated
+from posecast.video.retargeting import body_of_footage
 
 
 def train(

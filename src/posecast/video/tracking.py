@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from posecast.data.estimators import Estimator
-from posecast.data.following import Follower, Memory
 from posecast.data.prefetch import ahead
 from posecast.data.shot_changes import camera_shift, change, is_cut, thumbnail
-from posecast.data.tracks import Track
-from posecast.data.video import Moment, length_s, read_moments, resampled
 from posecast.errors import InputError
+from posecast.video.pose_estimation import Estimator
+from posecast.video.reader import TimedFrame, length_s, read_timed_frames, resampled
+from posecast.video.tracker import Follower, Memory
+from posecast.video.tracks import Track
 
 SAVE_EVERY_S = 10.0
 CUT_SHORT = 0.9
@@ -84,9 +84,9 @@ def find_person(
 
 def moments_of(
     file: Path, span: Span, gaps: _Gaps | None = None, broken: list[str] | None = None
-) -> Generator[Moment, None, None]:
+) -> Generator[TimedFrame, None, None]:
     """The frames at an even rate, decoded in a thread of their own."""
-    moments = read_moments(file, start_s=span.start_s, broken=broken)
+    moments = read_timed_frames(file, start_s=span.start_s, broken=broken)
     return ahead(resampled(gaps.of(moments) if gaps else moments, span.fps, end_s=span.end_s))
 
 
@@ -111,12 +111,12 @@ class _Search:
         self._before: np.ndarray | None = None
         self._landmark: np.ndarray | None = None
 
-    def recall(self, index: int, moment: Moment) -> None:
+    def recall(self, index: int, moment: TimedFrame) -> None:
         """Take note of a frame that the track holds already: the next ones are compared with it."""
         if index >= len(self._track) - 1 - self._every:
             self._keep(index, thumbnail(moment.frame))
 
-    def look(self, index: int, moment: Moment) -> None:
+    def look(self, index: int, moment: TimedFrame) -> None:
         """Add a frame to the track."""
         track, small = self._track, thumbnail(moment.frame)
         differs = 0.0 if self._before is None else change(self._before, small)
@@ -143,7 +143,7 @@ class _Gaps:
     def __init__(self) -> None:
         self._gaps_s: list[float] = []
 
-    def of(self, moments: Iterator[Moment]) -> Iterator[Moment]:
+    def of(self, moments: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         before = None
         for moment in moments:
             if before is not None and len(self._gaps_s) < 10_000:

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from posecast.config.schema import parse_size
-from posecast.data.fitting import Body
-from posecast.data.images import open_writer
-from posecast.data.sighting import Progress
-from posecast.driving import read_drive
 from posecast.errors import InputError
 from posecast.files import claim_file
 from posecast.model.checkpoint import load_run, read_config
 from posecast.model.rollout import Latent, predict
-from posecast.sound import add_sound
+from posecast.video.audio import add_sound
+from posecast.video.driving import read_drive
+from posecast.video.retargeting import BodyProportions
+from posecast.video.tracking import Progress
+from posecast.video.writer import open_writer
 
 
 def generate(
@@ -83,7 +83,7 @@ def check_audio(out: Path, poses: Path) -> None:
         raise InputError(f"{poses} has no sound; with --audio expected --poses to be a video.")
 
 
-def trained_body(run: Path) -> Body:
+def trained_body(run: Path) -> BodyProportions:
     """The body of the person a run was trained on, as it was measured then. Raises InputError where it was not."""
     _, facts = read_config(run)
     if not isinstance(facts.get("body"), dict):
@@ -91,7 +91,7 @@ def trained_body(run: Path) -> Body:
             f"{run} does not say how large its person is (it was trained by an older posecast, or imported), so other "
             "people's moves cannot be fitted to it; train it again, or use --no-fit and --first-pose."
         )
-    return Body.from_json(facts["body"])
+    return BodyProportions.from_json(facts["body"])
 
 
 def future_paths(out: Path, futures: int) -> list[Path]:

@@ -6,31 +6,26 @@ Knows no model and no torch. Next: `generate.py`, which paints it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from posecast.data.cropping import crop_windows, cut_out, keypoints_in
-from posecast.data.estimators import BlazePose, Estimator, Person
-from posecast.data.fitting import Body, body_of_maps, fit, measure_body
 from posecast.data.folder_dataset import read_pose_folder
 from posecast.data.images import read_picture
-from posecast.data.keypoint_files import Poses, read_poses
 from posecast.data.pose_maps import draw_pose_map, draw_pose_maps
-from posecast.data.recordings import Recording
-from posecast.data.sighting import Progress, Span, find_person
-from posecast.data.tracks import only_sure, scenes
-from posecast.data.video import mean_rate
 from posecast.errors import InputError
+from posecast.video.cropping import crop_windows, cut_out, keypoints_in
+from posecast.video.keypoint_files import Poses, read_poses
+from posecast.video.pose_estimation import BlazePose, Estimator, Person
+from posecast.video.reader import mean_rate
+from posecast.video.retargeting import BodyProportions, fit, measure_body
+from posecast.video.tracking import Progress, Span, find_person
+from posecast.video.tracks import only_sure, scenes
 
 HIGHEST_RATE = 30.0
-MOST_MAPS = 2000
-"""A body is measured on so many pose maps at most, evenly spread."""
 SETTLING = 8
 """A driver begins elsewhere than the photo; the person at the photo's place fades within four frames or so, so the
 driver's first pose is held for so many that are not shown."""
@@ -39,7 +34,7 @@ LEGIBLE = 384
 
 
 @dataclass(frozen=True)
-class Drive:
+class DrivingSequence:
     """What a rollout is given, in pictures of the model's size."""
 
     first_frame: np.ndarray = field(repr=False)
@@ -70,14 +65,14 @@ def read_drive(
     first_frame: Path,
     poses: Path,
     size: tuple[int, int],
-    body: Callable[[], Body],
+    body: Callable[[], BodyProportions],
     *,
     fitted: bool = True,
     first_pose: Path | None = None,
     person: int = 1,
     estimator: Estimator | None = None,
     progress: Progress | None = None,
-) -> Drive:
+) -> DrivingSequence:
     """Read what to follow. `size` is the model's, (height, width); `body` is asked for only where it is needed.
 
     `poses` is a folder of pose maps, the first of them the photo's own, taken as they are; or what `extract` wrote
@@ -90,12 +85,12 @@ def read_drive(
         if first_pose is not None:
             raise InputError(f"{poses} has the first frame's pose map as its first; leave --first-pose away.")
         maps, names = read_pose_folder(poses, size)
-        return Drive(read_picture(first_frame, size), maps, names)
+        return DrivingSequence(read_picture(first_frame, size), maps, names)
     photo, own_map = _read_photo(first_frame, first_pose, size, body, estimator)
     driver = _draw(moves, size, body if fitted else None)
     unseen = np.concatenate([own_map[None], np.repeat(driver[:1], SETTLING, axis=0)])
     names = [f"frame{k + 1:06d}" for k in range(len(driver))]
-    return Drive(photo, np.concatenate([unseen, driver]), names, len(unseen), moves.fps, moves.starts_s)
+    return DrivingSequence(photo, np.concatenate([unseen, driver]), names, len(unseen), moves.fps, moves.starts_s)
 
 
 def _read_moves(poses: Path, person: int, estimator: Estimator | None, progress: Progress | None) -> _Moves | None:
@@ -130,7 +125,7 @@ def _moves_of_video(video: Path, person: int, estimator: Estimator, progress: Pr
     return _Moves(keypoints[parts[0].first :], (height, width), fps, parts[0].first / fps)
 
 
-def _draw(moves: _Moves, size: tuple[int, int], body: Callable[[], Body] | None) -> np.ndarray:
+def _draw(moves: _Moves, size: tuple[int, int], body: Callable[[], BodyProportions] | None) -> np.ndarray:
     """The driver's pose maps: fitted to a body, or as they are, with the window that `extract` would choose."""
     if body is not None:
         fitted = fit(moves.keypoints, body(), size[1] / size[0], moves.fps)
@@ -144,7 +139,11 @@ def _draw(moves: _Moves, size: tuple[int, int], body: Callable[[], Body] | None)
 
 
 def _read_photo(
-    first_frame: Path, first_pose: Path | None, size: tuple[int, int], body: Callable[[], Body], given: Estimator | None
+    first_frame: Path,
+    first_pose: Path | None,
+    size: tuple[int, int],
+    body: Callable[[], BodyProportions],
+    given: Estimator | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The photo and its pose map, in the model's size."""
     known = first_pose or pose_map_beside(first_frame)
@@ -189,7 +188,7 @@ def _find_in_photo(photo: np.ndarray, estimator: Estimator) -> Person | None:
 
 
 def photo_window(
-    photo_size: tuple[int, ...], keypoints: np.ndarray, size: tuple[int, int], body: Callable[[], Body]
+    photo_size: tuple[int, ...], keypoints: np.ndarray, size: tuple[int, int], body: Callable[[], BodyProportions]
 ) -> np.ndarray:
     """What to cut out of a photo, `[4]`: what `extract` cut out, if the photo has the proportions of the footage.
 
@@ -217,18 +216,3 @@ def photo_window(
 
 
 # The trained person -----------------------------------------------------------------------------------------------
-
-
-def body_of_footage(recordings: Sequence[Recording], facts: dict[str, Any]) -> Body:
-    """The person in training recordings: by the keypoints beside them where `extract` wrote some, else by pose maps."""
-    table = Path(str(facts.get("path", "")), "poses.npz")
-    if facts.get("path") and table.is_file():
-        try:
-            found = read_poses(table)
-        except InputError:
-            pass  # somebody else's poses.npz is no error
-        else:
-            body = measure_body(found.keypoints / np.array([found.size[0], found.size[0], 1.0], np.float32))
-            return dataclasses.replace(body, view=found.view)
-    every = max(1, sum(len(one) for one in recordings) // MOST_MAPS)
-    return body_of_maps(pose_map for one in recordings for pose_map in one.poses[::every])

@@ -27,7 +27,7 @@ SUFFIXES = frozenset(".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .
 """What is taken for a video in a folder; a file given by name may be called anything."""
 
 
-class Moment(NamedTuple):
+class TimedFrame(NamedTuple):
     """A frame and when it is shown, in seconds from the video's first frame."""
 
     time_s: float
@@ -37,9 +37,9 @@ class Moment(NamedTuple):
     """Which frame of the file it is, counted from 0."""
 
 
-def read_moments(
+def read_timed_frames(
     path: str | Path, *, start_s: float = 0.0, broken: list[str] | None = None
-) -> Generator[Moment, None, None]:
+) -> Generator[TimedFrame, None, None]:
     """The frames of a video from `start_s` on, in the order in which they are shown, by their own time stamps.
 
     Raises InputError if the file is missing, no video, or broken before its first frame; where it breaks later, the
@@ -63,7 +63,7 @@ def read_moments(
                     continue  # a damaged stamp: two frames cannot be shown at once
                 last = time_s
                 if time_s - first >= start_s - 1e-9:
-                    yield Moment(time_s - first, upright(shown, stream.sample_aspect_ratio), number)
+                    yield TimedFrame(time_s - first, upright(shown, stream.sample_aspect_ratio), number)
     except (FFmpegError, OSError, ValueError) as error:
         if last is None:
             raise InputError(f"{path} is no readable video ({error}); expected one that FFmpeg reads.") from error
@@ -91,13 +91,13 @@ def upright(shown: av.VideoFrame, pixel_shape: Fraction | None = None) -> np.nda
     return np.ascontiguousarray(np.rot90(pixels, round(shown.rotation / 90) % 4))
 
 
-def resampled(moments: Iterable[Moment], fps: float, *, end_s: float = float("inf")) -> Iterator[Moment]:
+def resampled(moments: Iterable[TimedFrame], fps: float, *, end_s: float = float("inf")) -> Iterator[TimedFrame]:
     """Frames at an even rate: for each instant, from the first moment on, the frame that is nearest in time.
 
     So each is right to half of the gap between two frames of the video, however uneven they are; a fast video loses
     frames, a slow one repeats some. The times are those of the instants.
     """
-    before: Moment | None = None
+    before: TimedFrame | None = None
     begin, count = 0.0, 0
     for moment in moments:
         begin = moment.time_s if before is None else begin
@@ -148,6 +148,6 @@ def list_videos(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise InputError("No video was given; expected one or more files, such as clip.mp4.")
     for file in files:
-        with contextlib.closing(read_moments(file)) as moments:
+        with contextlib.closing(read_timed_frames(file)) as moments:
             next(moments)  # now, not after an hour spent on the files before it
     return files

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from posecast.data.cropping import Crop, crop_windows, cut_out, keypoints_in
 from posecast.data.folder_dataset import picture_folders
-from posecast.data.images import open_writer
-from posecast.data.overlay import preview_picture
-from posecast.data.pose_maps import draw_pose_maps
-from posecast.data.sighting import Progress, Span, moments_of
-from posecast.data.tracks import Scene, Track, scenes
-from posecast.data.video import Moment
+from posecast.data.pose_maps import LIMBS, SKELETON, draw_pose_map, draw_pose_maps
+from posecast.video.cropping import Crop, crop_windows, cut_out, keypoints_in
+from posecast.video.reader import TimedFrame
+from posecast.video.tracking import Progress, Span, moments_of
+from posecast.video.tracks import Scene, Track, scenes
+from posecast.video.writer import open_writer
 
 CHUNK = 256
 """So many pose maps are drawn at once."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A part of a scene that becomes one recording of one split."""
 
     video: int
@@ -52,7 +51,7 @@ class Piece:
         return keypoints_in(self.scene.keypoints, self.windows, size)
 
 
-def plan_pieces(tracks: Sequence[Track], size: tuple[int, int], crop: Crop, val: float) -> list[Piece]:
+def plan_segments(tracks: Sequence[Track], size: tuple[int, int], crop: Crop, val: float) -> list[Segment]:
     """Every scene of every track as pieces: the last share `val` of all frames is validation, cut by time."""
     found = [(video, scene) for video, track in enumerate(tracks) for scene in scenes(track)]
     total = sum(len(scene.keypoints) for _, scene in found)
@@ -64,7 +63,7 @@ def plan_pieces(tracks: Sequence[Track], size: tuple[int, int], crop: Crop, val:
         left_for_train -= length
         for split, start, stop in (("train", 0, edge), ("val", edge, length)):
             if stop - start >= 2:  # one to start from and one to predict
-                pieces.append(Piece(video, scene.part(start, stop), windows[start:stop], split, number))
+                pieces.append(Segment(video, scene.part(start, stop), windows[start:stop], split, number))
                 number += stop - start + 1
     return pieces
 
@@ -73,7 +72,7 @@ def write_pictures(
     folder: Path,
     files: Sequence[Path],
     spans: Sequence[Span],
-    pieces: Sequence[Piece],
+    pieces: Sequence[Segment],
     size: tuple[int, int],
     *,
     preview: bool = False,
@@ -102,7 +101,7 @@ def write_pictures(
                     progress("pictures", done, total)
 
 
-def _write_pose_maps(folder: Path, pieces: Sequence[Piece], size: tuple[int, int]) -> None:
+def _write_pose_maps(folder: Path, pieces: Sequence[Segment], size: tuple[int, int]) -> None:
     for piece in pieces:
         images, labels = picture_folders(folder, piece.split)
         for home in (images, labels):
@@ -118,7 +117,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, "PNG", compress_level=1)
 
 
-def _wanted(pieces: Sequence[Piece], moments: Iterator[Moment]) -> Iterator[tuple[Piece, int, Moment]]:
+def _wanted(pieces: Sequence[Segment], moments: Iterator[TimedFrame]) -> Iterator[tuple[Segment, int, TimedFrame]]:
     """Each frame that is wanted, with its piece and its place in it."""
     waiting = iter(pieces)
     piece = next(waiting, None)
@@ -129,3 +128,31 @@ def _wanted(pieces: Sequence[Piece], moments: Iterator[Moment]) -> Iterator[tupl
             return
         if index >= piece.scene.first:
             yield piece, index - piece.scene.first, moment
+
+
+HEIGHT = 360
+
+
+def preview_picture(
+    frame: np.ndarray, keypoints: np.ndarray, window: np.ndarray, size: tuple[int, int], note: str
+) -> np.ndarray:
+    """The whole frame with the skeleton and the window on it, and beside it the pose map as it is drawn.
+
+    `keypoints` `[J, 3]` have confidence 0 where they are left out; `note` is written into the corner.
+    """
+    scale = HEIGHT / frame.shape[0]
+    width = round(frame.shape[1] * scale)
+    picture = Image.fromarray(frame).resize((width, HEIGHT), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    brush = ImageDraw.Draw(picture)
+    left, top, wide, high = (float(value) * scale for value in window)
+    brush.rectangle((left, top, left + wide - 1, top + high - 1), outline=(255, 255, 255))
+    shown = keypoints[:, 2] > 0
+    points = keypoints[:, :2] * scale
+    for parent, joint in LIMBS:
+        if shown[parent] and shown[joint]:
+            ends = [tuple(points[parent].tolist()), tuple(points[joint].tolist())]
+            brush.line(ends, fill=SKELETON[joint].colour, width=3)
+    brush.text((6, 4), note, fill=(255, 255, 255), stroke_width=2, stroke_fill=(0, 0, 0))
+    pose_size = (HEIGHT, round(HEIGHT * size[1] / size[0]))
+    drawn = draw_pose_map(keypoints_in(keypoints[None], window[None], pose_size)[0], pose_size)
+    return np.concatenate([np.asarray(picture), drawn], axis=1)

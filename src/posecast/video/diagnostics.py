@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.cropping import person_boxes
 from posecast.data.pose_maps import JOINT_INDEX, SURE
-from posecast.data.tracks import Scene, Track, only_sure
 from posecast.errors import Finding
+from posecast.video.cropping import person_boxes
+from posecast.video.tracks import Scene, Track, only_sure
 
 CAMERA_MOVES = 0.03
 """A camera that moved by more than this share of the picture's width or height was not on a tripod."""

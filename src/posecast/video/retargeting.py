@@ -7,17 +7,21 @@ picture's height. Knows no files and no videos. Next: `driving.py`, which reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posecast.data.cropping import bridged, smoothed
 from posecast.data.dancer.kinematics import CHANNELS, Build, pose_joints
 from posecast.data.pose_map_colours import PARTNERS, limb_shown
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
+from posecast.data.recordings import Recording
 from posecast.errors import InputError
+from posecast.video.cropping import bridged, smoothed
+from posecast.video.keypoint_files import read_poses
 
 PARENTS = np.array([JOINT_INDEX[joint.parent] if joint.parent else -1 for joint in SKELETON])
 FEET = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "heel", "toe")]
@@ -31,7 +35,7 @@ SETTLES_S = 0.15
 
 
 @dataclass(frozen=True)
-class Body:
+class BodyProportions:
     """How large somebody is in a picture, and where they stand; unit: the picture's height."""
 
     lengths: np.ndarray
@@ -51,7 +55,7 @@ class Body:
         return {"lengths": named, "ground": self.ground, "x": self.x, "y": self.y, "view": view}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Body:
+    def from_json(cls, content: dict[str, Any]) -> BodyProportions:
         """What `to_json` wrote. Raises InputError for anything else."""
         try:
             lengths = np.array([_number(content["lengths"][joint.name]) for joint in SKELETON])
@@ -67,7 +71,7 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def measure_body(keypoints: np.ndarray) -> Body:
+def measure_body(keypoints: np.ndarray) -> BodyProportions:
     """The body that keypoints `[T, J, 3]` show, in shares of the picture's height."""
     points = _sure(keypoints)
     lengths = np.full(len(SKELETON), np.nan)
@@ -75,7 +79,9 @@ def measure_body(keypoints: np.ndarray) -> Body:
         if parent >= 0:
             lengths[joint] = _quantile(np.linalg.norm(points[:, joint] - points[:, parent], axis=1), STRETCHED)
     lengths = _pairs(lengths).mean(0)
-    return Body(lengths, ground_of(points), _quantile(points[:, NECK, 0], 0.5), _quantile(points[:, NECK, 1], 0.5))
+    return BodyProportions(
+        lengths, ground_of(points), _quantile(points[:, NECK, 0], 0.5), _quantile(points[:, NECK, 1], 0.5)
+    )
 
 
 def _pairs(lengths: np.ndarray) -> np.ndarray:
@@ -111,7 +117,7 @@ def _sure(keypoints: np.ndarray) -> np.ndarray:
 # From pose maps ---------------------------------------------------------------------------------------------------
 
 
-def body_of_maps(maps: Iterable[np.ndarray]) -> Body:
+def body_of_maps(maps: Iterable[np.ndarray]) -> BodyProportions:
     """The body that pose maps `[H, W, 3]` show: its height and place by their ink, its limbs in usual proportions.
 
     At 32 pixels a limb's length cannot be read off; the height of the whole can.
@@ -124,7 +130,7 @@ def body_of_maps(maps: Iterable[np.ndarray]) -> Body:
     lengths[NECK] = np.nan
     ground = _quantile(bottoms, STRETCHED)
     neck = ground - stature * float(joints[NECK, 1] - joints[:, 1].min())
-    return Body(lengths, ground, _quantile(middles, 0.5), neck)
+    return BodyProportions(lengths, ground, _quantile(middles, 0.5), neck)
 
 
 def _standing() -> np.ndarray:
@@ -151,7 +157,7 @@ def _ink_edges(maps: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.n
 # The fit ----------------------------------------------------------------------------------------------------------
 
 
-def fit(keypoints: np.ndarray, body: Body, aspect: float, fps: float) -> np.ndarray:
+def fit(keypoints: np.ndarray, body: BodyProportions, aspect: float, fps: float) -> np.ndarray:
     """A driver's keypoints `[T, J, 3]`, in any unit, for another body: `[T, J, 3]` in shares of the picture's height.
 
     Every limb keeps its direction and how much of its length is seen, and gets the other body's length. The feet
@@ -196,7 +202,13 @@ def _rebuilt(points: np.ndarray, neck: np.ndarray, ratios: np.ndarray) -> np.nda
 
 
 def _heights(
-    points: np.ndarray, neck: np.ndarray, fitted: np.ndarray, driver: Body, body: Body, scale: float, fps: float
+    points: np.ndarray,
+    neck: np.ndarray,
+    fitted: np.ndarray,
+    driver: BodyProportions,
+    body: BodyProportions,
+    scale: float,
+    fps: float,
 ) -> np.ndarray:
     """How far down to move the rebuilt body in each frame, `[T]`."""
     by_neck = body.y + scale * (neck[:, 1] - driver.y)
@@ -207,7 +219,7 @@ def _heights(
     return by_neck + smoothed(bridged(wanted - lowest_foot(fitted) - by_neck), SETTLES_S * fps)
 
 
-def _path(neck_x: np.ndarray, across: np.ndarray, body: Body, scale: float, aspect: float) -> np.ndarray:
+def _path(neck_x: np.ndarray, across: np.ndarray, body: BodyProportions, scale: float, aspect: float) -> np.ndarray:
     """How far right to move the rebuilt body in each frame, `[T]`."""
     path = scale * (neck_x - np.median(neck_x))
     reach = np.nanquantile(np.abs(across), 0.95)
@@ -215,3 +227,22 @@ def _path(neck_x: np.ndarray, across: np.ndarray, body: Body, scale: float, aspe
     left, right = max(0.0, -float(path.min())), max(0.0, float(path.max()))
     share = min([1.0] + [room / far for room, far in ((room_left, left), (room_right, right)) if far > room])
     return body.x + share * path
+
+
+MOST_MAPS = 2000
+"""A body is measured on so many pose maps at most, evenly spread."""
+
+
+def body_of_footage(recordings: Sequence[Recording], facts: dict[str, Any]) -> BodyProportions:
+    """The person in training recordings: by the keypoints beside them where `extract` wrote some, else by pose maps."""
+    table = Path(str(facts.get("path", "")), "poses.npz")
+    if facts.get("path") and table.is_file():
+        try:
+            found = read_poses(table)
+        except InputError:
+            pass  # somebody else's poses.npz is no error
+        else:
+            body = measure_body(found.keypoints / np.array([found.size[0], found.size[0], 1.0], np.float32))
+            return dataclasses.replace(body, view=found.view)
+    every = max(1, sum(len(one) for one in recordings) // MOST_MAPS)
+    return body_of_maps(pose_map for one in recordings for pose_map in one.poses[::every])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.estimators import Estimator, Person, Region, overlap
+from posecast.video.pose_estimation import Estimator, Person, Region, overlap
 
 SAME = 0.2
 """Boxes of one person in two frames that follow each other overlap at least so much."""

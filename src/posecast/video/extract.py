@@ -23,16 +23,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import posecast
-from posecast.data.cropping import Crop
-from posecast.data.estimators import BlazePose, Estimator
-from posecast.data.picturing import Piece, plan_pieces, write_pictures
 from posecast.data.pose_maps import SKELETON
-from posecast.data.sighting import Progress, Span, find_person
-from posecast.data.tracks import Track
-from posecast.data.trouble import measure, remarks, states
-from posecast.data.video import list_videos, mean_rate
 from posecast.errors import Finding, InputError
 from posecast.files import claim_folder, read_json, write_bytes, write_json
+from posecast.video.cropping import Crop
+from posecast.video.diagnostics import measure, remarks, states
+from posecast.video.export import Segment, plan_segments, write_pictures
+from posecast.video.pose_estimation import BlazePose, Estimator
+from posecast.video.reader import list_videos, mean_rate
+from posecast.video.tracking import Progress, Span, find_person
+from posecast.video.tracks import Track
 
 MARKER = "extract.json"
 WORK = ".extract"
@@ -116,7 +116,7 @@ def extract(
             for number, file in enumerate(files):
                 saved = work / f"track{number}.npz"
                 tracks.append(find_person(file, span, estimator, person=asked.person, saved=saved, progress=progress))
-            pieces = plan_pieces(tracks, asked.size, asked.crop, asked.val)
+            pieces = plan_segments(tracks, asked.size, asked.crop, asked.val)
             _refuse_too_little(files, tracks, pieces, asked)
         except InputError:
             _clear(work)
@@ -210,7 +210,7 @@ def fingerprint(file: Path) -> dict[str, Any]:
 
 
 def _refuse_too_little(
-    files: Sequence[Path], tracks: Sequence[Track], pieces: Sequence[Piece], asked: Extraction
+    files: Sequence[Path], tracks: Sequence[Track], pieces: Sequence[Segment], asked: Extraction
 ) -> None:
     names = ", ".join(file.name for file in files[:3])
     if not pieces:
@@ -223,7 +223,7 @@ def _refuse_too_little(
 
 
 def _describe(
-    files: Sequence[Path], tracks: Sequence[Track], pieces: Sequence[Piece], asked: Extraction, estimator: str
+    files: Sequence[Path], tracks: Sequence[Track], pieces: Sequence[Segment], asked: Extraction, estimator: str
 ) -> Extracted:
     """What extract.json says, and the remarks."""
     said: list[Finding] = []
@@ -256,7 +256,7 @@ def _describe(
     return Extracted(num["train"], num["val"], facts, tuple(said))
 
 
-def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extraction, extracted: Extracted) -> None:
+def _publish(pictures: Path, out: Path, pieces: Sequence[Segment], asked: Extraction, extracted: Extracted) -> None:
     """All that was made under its own name; train last, for without it nothing takes the folder for a data set."""
     for preview in pictures.glob(PREVIEWS):
         preview.replace(out / preview.name)
@@ -270,7 +270,7 @@ def _publish(pictures: Path, out: Path, pieces: Sequence[Piece], asked: Extracti
             (pictures / split).replace(out / split)
 
 
-def _arrays(pieces: Sequence[Piece], asked: Extraction, sizes: Sequence[list[int]]) -> dict[str, np.ndarray]:
+def _arrays(pieces: Sequence[Segment], asked: Extraction, sizes: Sequence[list[int]]) -> dict[str, np.ndarray]:
     """poses.npz: one row a picture, in the order of their numbers; `sizes` are those of the videos' frames."""
     return {
         "names": np.array([f"{piece.split}/{piece.name(k)}" for piece in pieces for k in range(len(piece))]),

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from posecast.data.estimators import Person, Region, apart, overlap
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
 from posecast.errors import InputError
+from posecast.video.pose_estimation import Person, Region, apart, overlap
 
 OPENPOSE_SURE = 0.1
 """OpenPose's confidences are low: it draws a joint from 0.05 on, and one of 0.1 is mostly right."""
