@@ -25,7 +25,7 @@ from posecast.data.recordings import Recording
 from posecast.evaluation import evaluate as evaluation
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.files import read_json, read_json_lines, write_json
-from posecast.grids import configurations, read_grid
+from posecast.experiments.grids import configurations, read_grid
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor

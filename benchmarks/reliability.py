@@ -21,7 +21,7 @@ from posecast.config.overrides import build_config
 from posecast.config.recipes import RECIPES
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage
-from posecast.report import write_report
+from posecast.reporting.run_report import write_report
 from posecast.training.state import Status
 from posecast.training.train import train
 

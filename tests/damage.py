@@ -253,7 +253,7 @@ def _load_state(path: Path) -> object:
 
 
 def _report(path: Path) -> object:
-    from posecast.report import write_report
+    from posecast.reporting.run_report import write_report
 
     return write_report([path.parent], path.parent.parent / "page.html", force=True)
 
@@ -289,7 +289,7 @@ def _submission(folder: Path) -> Path:
 
 
 def _read_submission(path: Path) -> object:
-    from posecast.grading import read_rows
+    from posecast.course.kaggle_score import read_rows
 
     return list(read_rows(path, 3, (2, 2)))
 
@@ -374,7 +374,7 @@ def _read_settings(path: Path) -> object:
 
 
 def _read_grid(path: Path) -> object:
-    from posecast.grids import read_grid
+    from posecast.experiments.grids import read_grid
 
     return read_grid(path)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from posecast.comparing import (
+from posecast.experiments.statistics import (
     T_975,
     T_975_BEYOND,
     Outcome,

@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 from posecast.cli import app, main
-from posecast.comparison import write_comparison
+from posecast.reporting.experiment_report import write_comparison
 from posecast.config.overrides import from_dict
 from posecast.config.schema import Budget, Config
 from posecast.files import write_json, write_text
-from posecast.grids import GRIDS, configurations
+from posecast.experiments.grids import GRIDS, configurations
 from posecast.model.checkpoint import write_config
-from posecast.plans import Plan, PlannedRun
+from posecast.experiments.plan import Plan, PlannedRun
 from posecast.tables import print_comparison
 
 from .test_plans import CONFIGS, planned

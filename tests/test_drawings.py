@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posecast.comparing import Outcome
-from posecast.drawings import SMOOTHED_FRAMES, Drawing, drawings_of, drawn, write_curves
+from posecast.experiments.statistics import Outcome
+from posecast.reporting.experiment_figures import SMOOTHED_FRAMES, Drawing, drawings_of, drawn, write_curves
 from posecast.evaluation.results import Run
 
 from .test_comparing import made_up, outcome

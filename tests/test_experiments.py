@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from posecast.cli import main
-from posecast.comparison import write_comparison
+from posecast.reporting.experiment_report import write_comparison
 from posecast.config.overrides import build_config
 from posecast.config.schema import Budget, Config
 from posecast.data.clips import ClipCutter
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.experiments import carry_out, minutes_in_steps, open_experiment, unfolded
+from posecast.experiments.runner import carry_out, minutes_in_steps, open_experiment, unfolded
 from posecast.files import read_json_lines
-from posecast.grids import Grid, Setting
+from posecast.experiments.grids import Grid, Setting
 from posecast.model.checkpoint import read_config
-from posecast.plans import Plan, read_plan
+from posecast.experiments.plan import Plan, read_plan
 from posecast.training.budget import Pacer, steps_of_epochs
 from posecast.training.state import Status, Watcher
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configs(**flags: object) -> dict[str, Config]:
-    from posecast.grids import configurations
+    from posecast.experiments.grids import configurations
 
     return configurations(GRID, flags={**TINY_LAB4, "steps": 6, **flags})
 
@@ -175,7 +175,7 @@ def test_processes_share_the_runs_out(data: Path, tmp_path: Path) -> None:
 def held(path: str, ready: str) -> None:
     from filelock import SoftFileLease
 
-    from posecast.experiments import LEASE_SECONDS
+    from posecast.experiments.runner import LEASE_SECONDS
 
     lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
     lease.acquire()
@@ -204,7 +204,7 @@ def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim vanishes in the middle of a run, as when a machine slept and another one took the run over."""
-    monkeypatch.setattr("posecast.experiments.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("posecast.experiments.runner.LEASE_SECONDS", 0.6)
     plan = opened(data, tmp_path / "out", num_seeds=1)
     begun: list[int] = []
 
@@ -225,8 +225,8 @@ def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
 def test_settings_of_different_size_are_measured_each_at_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from posecast import experiments
-    from posecast.grids import configurations
+    from posecast.experiments import runner as experiments
+    from posecast.experiments.grids import configurations
 
     seen: list[tuple[str, tuple[int, int]]] = []
 
@@ -245,7 +245,7 @@ def test_settings_of_different_size_are_measured_each_at_its_own(
 def test_a_failed_training_is_written_down_and_the_others_go_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from posecast import experiments
+    from posecast.experiments import runner as experiments
 
     real = experiments.train
 
@@ -327,6 +327,6 @@ def test_minutes_become_the_same_number_of_updates_for_all(data: Path, tmp_path:
 
 
 def configs_in_minutes() -> dict[str, Config]:
-    from posecast.grids import configurations
+    from posecast.experiments.grids import configurations
 
     return configurations(GRID, flags={**TINY_LAB4, "minutes": 0.1})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecast.findings import Verdict, claims, findings
+from posecast.experiments.findings import Verdict, claims, findings
 
 from .test_comparing import made_up, outcome
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecast import submission
+from posecast.course import submission
 from posecast.data.dancer.dance import dance
 from posecast.data.images import write_png
 from posecast.errors import InputError
-from posecast.grading import LAST_FRAME, LIMIT_DB, grade, list_truth
+from posecast.course.kaggle_score import LAST_FRAME, LIMIT_DB, grade, list_truth
 
 SIZE = (16, 16)
 NUM_VALUES = 3 * 16 * 16

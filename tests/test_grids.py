@@ -6,7 +6,7 @@ import pytest
 
 from posecast.config.schema import Budget, Lab4
 from posecast.errors import InputError
-from posecast.grids import GRIDS, configurations, find_grid
+from posecast.experiments.grids import GRIDS, configurations, find_grid
 from posecast.training.schedules import kl_weight, teacher_forcing_rate
 
 

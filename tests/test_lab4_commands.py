@@ -8,8 +8,8 @@ import pytest
 
 from posecast.cli import main
 from posecast.config.overrides import from_dict
-from posecast.lab4_options import LabTrain
-from posecast.lab4_template import train_config
+from posecast.course.template_options import LabTrain
+from posecast.course.template import train_config
 
 SMALL = "--frame_H 16 --frame_W 16 --F_dim 8 --L_dim 4 --N_dim 4 --D_out_dim 8 --train_vi_len 4 --device cpu".split()
 

@@ -15,8 +15,8 @@ from posecast.config.overrides import from_dict
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
 from posecast.errors import InputError
-from posecast.lab4_options import LabTest, LabTrain
-from posecast.lab4_template import evaluate_words, notes, submit_words, train_config, train_words
+from posecast.course.template_options import LabTest, LabTrain
+from posecast.course.template import evaluate_words, notes, submit_words, train_config, train_words
 from posecast.training.budget import Plan
 from posecast.training.schedules import kl_weight
 from posecast.training.train import learning_rate_at

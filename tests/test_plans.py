@@ -12,7 +12,7 @@ from posecast.config.overrides import build_config
 from posecast.config.schema import Config, to_dict
 from posecast.errors import InputError
 from posecast.files import write_json
-from posecast.plans import PLAN, Plan, check_same_request, read_plan
+from posecast.experiments.plan import PLAN, Plan, check_same_request, read_plan
 
 CONFIGS = {name: build_config("lab4", flags={"steps": 9, "batch_size": n}) for n, name in enumerate("abc", start=2)}
 

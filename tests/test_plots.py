@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from posecast.plots import COLOURS, INK, STYLE, Curve, Panel, as_svg, draw, save
+from posecast.reporting.plots import COLOURS, INK, STYLE, Curve, Panel, as_svg, draw, save
 
 NAN, INFINITE = math.nan, math.inf
 FIVE = [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -14,8 +14,8 @@ import pytest
 from posecast.data.images import write_png
 from posecast.errors import InputError
 from posecast.evaluation.contact_sheet import contact_sheet, side_by_side
-from posecast.page import Curve, plot
-from posecast.report import write_report
+from posecast.reporting.html import Curve, plot
+from posecast.reporting.run_report import write_report
 from posecast.video.writer import open_writer
 
 VOID = {"meta", "img", "br"}

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecast import submission
+from posecast.course import submission
 from posecast.cli import main
 from posecast.data.folder_dataset import read_test_sequences
 from posecast.data.images import read_picture
 from posecast.evaluation.contact_sheet import contact_sheet
-from posecast.grading import LIMIT_DB, grade
+from posecast.course.kaggle_score import LIMIT_DB, grade
 
 SIZE = (16, 16)
 

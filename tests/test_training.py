@@ -22,7 +22,7 @@ from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.files import read_json_lines
 from posecast.model.checkpoint import load_run, load_weights, read_config
-from posecast.report import write_report
+from posecast.reporting.run_report import write_report
 from posecast.training.batches import Batch, build_cutter, share_of
 from posecast.training.budget import Plan
 from posecast.training.check_run import inspect_run

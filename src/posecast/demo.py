@@ -23,7 +23,7 @@ from posecast.files import claim_folder, write_json
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
-from posecast.report import write_report
+from posecast.reporting.run_report import write_report
 from posecast.training.state import Watcher
 from posecast.training.train import train
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from posecast.doctor import Diagnosis
     from posecast.evaluation.factor_probe import FactorEvidence
     from posecast.evaluation.scores import Scores
-    from posecast.grading import Grade
+    from posecast.course.kaggle_score import Grade
     from posecast.training.check_run import Inspection
     from posecast.video.extract import Extracted
 
@@ -92,7 +92,7 @@ def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
 
 def print_grade(grade: Grade) -> None:
     """A submission's PSNR by sequence and by part of the board, beside copying the first frame."""
-    from posecast.grading import LAST_FRAME, LIMIT_DB
+    from posecast.course.kaggle_score import LAST_FRAME, LIMIT_DB
 
     table = Table(title="the course's metric: mean PSNR of the frames that count")
     for column in ("", "frames that count", "PSNR, dB", "copying the first frame, dB"):

@@ -31,7 +31,7 @@ def submit(
 ) -> None:
     """Predict the test sequences: pred_seq0.gif, ... and submission.csv."""
     from posecast.progress import counting
-    from posecast.submission import submit as write_submission
+    from posecast.course.submission import submit as write_submission
 
     at_least_one("--threads", 1 if threads is None else threads)
     with counting("predicting") as progress:
@@ -70,7 +70,7 @@ def score(
 ) -> None:
     """Score a submission as the course's board does: PSNR of frames 1 to 600 of each sequence."""
     from posecast.config.schema import parse_size
-    from posecast.grading import grade
+    from posecast.course.kaggle_score import grade
     from posecast.progress import counting
     from posecast.tables import print_grade
 

@@ -34,16 +34,16 @@ def experiment(
     interrupted ones go on. Started again in other terminals, or on other machines that see the folder, the same
     command shares the runs out.
     """
-    from posecast.grids import configurations, find_grid
+    from posecast.experiments.grids import configurations, find_grid
 
     at_least_one("--seeds", seeds)
     at_least_one("--futures", futures)
     grid = find_grid(name)
     configs = configurations(grid, recipe, config, given(flags))
-    from posecast.comparison import write_comparison
+    from posecast.reporting.experiment_report import write_comparison
     from posecast.config.schema import parse_size
     from posecast.data.cache import load_footage
-    from posecast.experiments import carry_out, open_experiment
+    from posecast.experiments.runner import carry_out, open_experiment
     from posecast.progress import TrainingDisplay, counting
     from posecast.tables import print_comparison
 

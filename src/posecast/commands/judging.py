@@ -113,7 +113,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Show one run, or several beside each other, as one self-contained page."""
-    from posecast.report import write_report
+    from posecast.reporting.run_report import write_report
 
     if not runs:
         raise InputError("No run was given; expected one or more run folders.")

@@ -14,8 +14,8 @@ from cyclopts import App, Parameter
 
 from posecast.commands.options import note, speaking
 from posecast.errors import InputError
-from posecast.lab4_options import LabTest, LabTrain
-from posecast.lab4_template import (
+from posecast.course.template_options import LabTest, LabTrain
+from posecast.course.template import (
     SAME_VALUE,
     Words,
     evaluate_words,
@@ -123,7 +123,7 @@ def check_widths(options: LabTest) -> None:
 
 def require_same_options(options: LabTrain) -> None:
     """A run goes on only with the options it was begun with: those left out are the template's defaults."""
-    from posecast.lab4_template import train_config
+    from posecast.course.template import train_config
     from posecast.model.checkpoint import read_config
     from posecast.training.resume import check_same
 

@@ -15,7 +15,7 @@ from posecast.config.overrides import as_flags, change, check_whole
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
 from posecast.errors import InputError
-from posecast.lab4_options import LabTest, LabTrain
+from posecast.course.template_options import LabTest, LabTrain
 
 Words = list[str]
 

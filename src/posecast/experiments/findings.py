@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from posecast.comparing import (
+from posecast.experiments.statistics import (
     Estimate,
     Outcome,
     ending,

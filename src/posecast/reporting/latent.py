@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from posecast import page
+from posecast.reporting import html as page
 from posecast.evaluation.results import Run, number
-from posecast.page import shown, text
-from posecast.plots import COLOURS, Curve
+from posecast.reporting.html import shown, text
+from posecast.reporting.plots import COLOURS, Curve
 
 
 def latent_section(run: Run) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from posecast import page
+from posecast.reporting import html as page
 from posecast.errors import InputError
 from posecast.evaluation.results import Run, number, read_run
 from posecast.files import write_text
-from posecast.latent_section import latent_section
-from posecast.page import bar, shown, text
-from posecast.plots import COLOURS, Curve
+from posecast.reporting.latent import latent_section
+from posecast.reporting.html import bar, shown, text
+from posecast.reporting.plots import COLOURS, Curve
 
 BASELINES = {
     "nearest_pose": "Frame of the nearest training pose",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posecast.plots import INK, Curve, Panel, as_svg, draw
+from posecast.reporting.plots import INK, Curve, Panel, as_svg, draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

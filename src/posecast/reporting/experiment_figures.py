@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posecast.comparing import Outcome, estimate
+from posecast.experiments.statistics import Outcome, estimate
 from posecast.files import replacing
-from posecast.plots import Curve, LineStyle, Panel, draw
-from posecast.report import BASELINES
+from posecast.reporting.plots import Curve, LineStyle, Panel, draw
+from posecast.reporting.run_report import BASELINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
