@@ -22,6 +22,7 @@ test-all: test test-long
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Killed at random, and on disks that are full, fail or vanish: twenty minutes on two busy cores.

@@ -24,8 +24,8 @@ from posecast.data.dancer.dance import FACTORS, LIGHT_MEMORY, SMALLEST_MSE, Danc
 from posecast.data.recordings import Recording
 from posecast.evaluation import evaluate as evaluation
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
-from posecast.files import read_json, read_json_lines, write_json
 from posecast.experiments.grids import configurations, read_grid
+from posecast.files import read_json, read_json_lines, write_json
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor

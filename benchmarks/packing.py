@@ -18,12 +18,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from posecast.cli.progress_bars import counting
 from posecast.data.cache import load_recordings
 from posecast.data.dancer.dance import dance
 from posecast.data.folder_dataset import picture_folders, read_test_sequences
 from posecast.data.pose_maps import draw_pose_maps
 from posecast.data.prefetch import in_threads
-from posecast.progress import counting
 
 STORED, PACKED = (512, 1024), (32, 64)
 """Height and width of the pictures on disk, and in the pack."""

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from posecast.experiments.statistics import estimate
 from posecast.config.schema import Config, parse_size
 from posecast.data.background import near_limbs
 from posecast.data.cache import load_footage
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation.evaluate import evaluate, mean_rollout
 from posecast.evaluation.metrics import psnr_db, worst_stretches
-from posecast.files import read_json, read_json_lines, write_json
 from posecast.experiments.grids import configurations, read_grid
+from posecast.experiments.statistics import estimate
+from posecast.files import read_json, read_json_lines, write_json
 from posecast.model.checkpoint import load_run
 from posecast.model.predictor import Predictor
 from posecast.training.train import train

@@ -113,7 +113,7 @@ def outcome_of_files(folder: Path) -> dict[str, Any]:
 
 def prepare(home: Path) -> None:
     """What the scenarios need: a data set, a video with keypoints, a grid."""
-    from posecast.cli import main
+    from posecast.cli.main import main
     from posecast.data.dancer.dance import dance
     from posecast.data.pose_maps import SKELETON
     from posecast.video.writer import open_writer
@@ -199,7 +199,7 @@ def child(words: list[str]) -> None:
     if words[0] == "pack":
         pack(Path(words[1]), Path(words[2]))
         return
-    from posecast.cli import main
+    from posecast.cli.main import main
 
     sys.exit(main(words))
 

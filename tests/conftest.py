@@ -12,19 +12,14 @@ from jaxtyping import install_import_hook
 
 SHAPED = (
     "model",
-    "data.rooms",
+    "data.background",
     "data.augmentation",
     "data.clips",
-    "rollout",
-    "metrics",
-    "observing",
-    "futures",
-    "factors",
     "evaluation",
-    "optimizers",
-    "learning",
-    "pace",
-    "validation",
+    "training.optimizers",
+    "training.step",
+    "training.budget",
+    "training.validation",
 )
 install_import_hook([f"posecast.{name}" for name in SHAPED], "beartype.beartype")
 

@@ -123,7 +123,7 @@ def writes(home: Path) -> dict[str, Write]:
 
 def prepare_faults(home: Path) -> None:
     """Runs, finished and stopped, and what `chaos.prepare` makes."""
-    from posecast.cli import main
+    from posecast.cli.main import main
 
     prepare(home)
     for name, more in (("run", TINY), ("lab4", LAB4)):
@@ -179,7 +179,7 @@ def child(words: list[str], fault: Fault | None, home: str, vanishes: str) -> No
     said = os.open(Path(home, PIPE), os.O_WRONLY)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    from posecast.cli import main
+    from posecast.cli.main import main
 
     if fault is not None:
         begin(fault, Path(home), vanishes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from posecast.cli import main
+from posecast.cli.main import main
 from posecast.files import read_json
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -1,6 +1,6 @@
 """`python -m posecast`."""
 
-from posecast.cli import run_and_exit
+from posecast.cli.main import run_and_exit
 
 if __name__ == "__main__":
     run_and_exit()

@@ -14,8 +14,8 @@ from typing import Any
 from posecast.config.overrides import as_flags, change, check_whole
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
-from posecast.errors import InputError
 from posecast.course.template_options import LabTest, LabTrain
+from posecast.errors import InputError
 
 Words = list[str]
 

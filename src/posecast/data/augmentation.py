@@ -1,10 +1,8 @@
-"""A person moved within their room, and poses made incomplete: more poses than were filmed.
+"""A person moved within their room, and pose maps left blank: more poses than were filmed.
 
-In: clips, their rooms from `background.py`, for each clip a placement. Out: float clips and pose maps in which the person
-stands elsewhere, is nearer or mirrored, in the same room. Knows no model. Next: `clips.py`, which cuts clips and asks
-for this.
-
-What differs from the room, the person, is moved with the pose map; the room stays where it is, as in the footage.
+In: clips, the rooms without the person from `background.py`. Out: float clips and pose maps in which the person stands
+elsewhere, is nearer or mirrored. What differs from the room, the person, is moved with the pose map; the room stays.
+Knows no model. Next: `clips.py`, which cuts clips and asks for this.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from posecast.evaluation.results import Run
 from posecast.experiments.statistics import (
     Estimate,
     Outcome,
@@ -23,7 +24,6 @@ from posecast.experiments.statistics import (
     swing,
     wobble_db,
 )
-from posecast.evaluation.results import Run
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 STRETCH = 100

@@ -26,12 +26,12 @@ from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
 from posecast.errors import InputError, TrainingFailed
 from posecast.evaluation.evaluate_run import score_run
-from posecast.files import claim_folder, write_json
 from posecast.experiments.grids import Grid
+from posecast.experiments.plan import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan
+from posecast.files import claim_folder, write_json
 from posecast.model.checkpoint import WEIGHTS
 from posecast.model.device import resolve_device, resolve_precision
 from posecast.model.threads import operator_threads
-from posecast.experiments.plan import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan
 from posecast.training.batches import build_cutter, footage_seen
 from posecast.training.budget import Pacer, measured_pacer, steps_per_epoch
 from posecast.training.state import Status, Watcher

@@ -15,8 +15,8 @@ import numpy as np
 
 from posecast.config.schema import Config
 from posecast.evaluation.results import Run, number, read_run
-from posecast.files import read_json
 from posecast.experiments.plan import Plan
+from posecast.files import read_json
 
 # Student's t at 0.975 for 1, 2, ... degrees of freedom; the normal distribution's value beyond.
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

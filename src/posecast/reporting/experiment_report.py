@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from posecast.reporting import html as page
-from posecast.experiments.statistics import Outcome, best_of, estimate, outcomes, psnr_db
 from posecast.config.overrides import as_flags
-from posecast.reporting.experiment_figures import drawings_of, drawn, write_curves, write_rows
 from posecast.evaluation.results import Run
-from posecast.files import write_json, write_text
 from posecast.experiments.findings import Claim, claims, findings
-from posecast.reporting.html import shown, text
 from posecast.experiments.plan import Plan
+from posecast.experiments.statistics import Outcome, best_of, estimate, outcomes, psnr_db
+from posecast.files import write_json, write_text
+from posecast.reporting import html as page
+from posecast.reporting.experiment_figures import drawings_of, drawn, write_curves, write_rows
+from posecast.reporting.html import shown, text
 from posecast.reporting.plots import COLOURS, save
 from posecast.reporting.run_report import BASELINES
 

@@ -1,6 +1,6 @@
 """The report's part about the latent: what z carries, what the prior makes of it, and how futures spread.
 
-In: a run's scores and pictures. Out: HTML. Computes nothing. Next: `run_report.py`, the page; `evaluate_run.py`, the pictures.
+In: a run's scores and pictures. Out: HTML. Computes nothing. Next: `run_report.py`, the page.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from posecast.reporting import html as page
 from posecast.evaluation.results import Run, number
+from posecast.reporting import html as page
 from posecast.reporting.html import shown, text
 from posecast.reporting.plots import COLOURS, Curve
 

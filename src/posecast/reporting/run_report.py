@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from posecast.reporting import html as page
 from posecast.errors import InputError
 from posecast.evaluation.results import Run, number, read_run
 from posecast.files import write_text
-from posecast.reporting.latent import latent_section
+from posecast.reporting import html as page
 from posecast.reporting.html import bar, shown, text
+from posecast.reporting.latent import latent_section
 from posecast.reporting.plots import COLOURS, Curve
 
 BASELINES = {

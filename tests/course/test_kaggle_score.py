@@ -1,0 +1,321 @@
+"""A submission's grade: equal to what is computed by hand, and one sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from math import log10
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posecast.course import submission
+from posecast.course.kaggle_score import LAST_FRAME, LIMIT_DB, grade, list_truth
+from posecast.data.dancer.dance import dance
+from posecast.data.images import write_png
+from posecast.errors import InputError
+
+SIZE = (16, 16)
+NUM_VALUES = 3 * 16 * 16
+LENGTHS = (5, 4)
+
+Rows = list[list[str]]
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    """Two sequences of noise in 100 to 150, so that an error of up to 100 stays within 0 to 255."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(100, 150, (length, *SIZE, 3), dtype=np.uint8) for length in LENGTHS]
+
+
+@pytest.fixture(scope="module")
+def truth(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("truth")
+    for sequence, pixels in enumerate(frames):
+        for number, frame in enumerate(pixels):
+            write_png(folder / str(sequence) / f"frame{number + 8}.png", frame)  # 8, 9, 10: not in the order of letters
+    return folder
+
+
+def table(frames: list[np.ndarray]) -> Rows:
+    """The lines of a submission, header included."""
+    rows = [["id", *map(str, range(3 * frames[0][0].size // 3))]]
+    for number, frame in enumerate(np.concatenate(frames)):
+        rows.append([str(number), *map(str, frame.transpose(2, 0, 1).ravel().tolist())])
+    return rows
+
+
+def write(path: Path, rows: Rows) -> Path:
+    path.write_text("".join(",".join(row) + "\n" for row in rows))
+    return path
+
+
+def shifted(frames: list[np.ndarray], error: float) -> list[np.ndarray]:
+    """Every value wrong by `error`, upwards and downwards by turns."""
+    signs = np.where(np.indices((*SIZE, 3)).sum(0) % 2, 1, -1)
+    return [pixels + error * signs for pixels in frames]
+
+
+def test_the_truth_itself_reads_the_limit_of_8_bits(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    graded = grade(write(tmp_path / "s.csv", table(frames)), truth, size=SIZE)
+    assert graded.psnr_db == pytest.approx(10 * log10(255**2 * 12), abs=1e-12)
+    assert graded.psnr_db == pytest.approx(58.92, abs=0.005)
+    assert [one.name for one in graded.sequences] == ["0", "1"]
+    assert [len(one.psnr_db) for one in graded.sequences] == [4, 3]  # the given frame is left out
+    assert graded.parts == {}
+
+
+@pytest.mark.parametrize("error", [1, 7, 100, 2.5])
+def test_a_constant_error_is_20_log_255_over_it(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, error: float
+) -> None:
+    graded = grade(write(tmp_path / "s.csv", table(shifted(frames, error))), truth, size=SIZE)
+    for one in graded.sequences:
+        assert one.psnr_db == pytest.approx(20 * log10(255 / error), abs=1e-9)
+
+
+def test_decibels_are_averaged_and_not_squared_errors(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """Frame k of each sequence is wrong by 2^k; copying the first frame is compared with plain numpy."""
+    wrong = [np.stack([shifted([frame], 2**k)[0] for k, frame in enumerate(pixels)]) for pixels in frames]
+    graded = grade(write(tmp_path / "s.csv", table(wrong)), truth, size=SIZE)
+    by_frame = [20 * log10(255 / 2**k) for k in (1, 2, 3, 4, 1, 2, 3)]
+    assert graded.psnr_db == pytest.approx(np.mean(by_frame), abs=1e-9)
+    assert graded.sequences[1].psnr_db == pytest.approx(by_frame[4:], abs=1e-9)
+    copied = [
+        10 * log10(255**2 / np.mean((pixels[0].astype(float) - frame) ** 2))
+        for pixels in frames
+        for frame in pixels[1:]
+    ]
+    assert graded.copied_psnr_db == pytest.approx(np.mean(copied), abs=1e-9)
+
+
+def test_neither_the_given_frame_nor_those_after_the_last_count(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    right = shifted(frames, 4)
+    ruined = [pixels.copy() for pixels in right]
+    for pixels in ruined:
+        pixels[0] = pixels[3:] = 0
+    files = [write(tmp_path / f"{k}.csv", table(pixels)) for k, pixels in enumerate((right, ruined))]
+    grades = [grade(file, truth, size=SIZE, last_frame=2) for file in files]
+    assert [len(one.psnr_db) for one in grades[1].sequences] == [2, 2]
+    assert grades[0].psnr_db == grades[1].psnr_db == pytest.approx(20 * log10(255 / 4))
+    assert grade(files[1], truth, size=SIZE, last_frame=3).psnr_db < grades[1].psnr_db
+
+
+def test_the_last_frame_that_counts_is_number_600(tmp_path: Path) -> None:
+    pixels = np.full((LAST_FRAME + 3, *SIZE, 3), 100, np.uint8)
+    for number, frame in enumerate(pixels):
+        write_png(tmp_path / "val_img" / f"frame{number:06d}.png", frame)
+    submitted = pixels.astype(int)
+    submitted[601:] = 255
+    assert LAST_FRAME == 600
+    graded = grade(write(tmp_path / "s.csv", table([submitted])), tmp_path / "val_img", size=SIZE)
+    assert (graded.sequences[0].name, len(graded.sequences[0].psnr_db)) == ("val_img", 600)
+    assert graded.psnr_db == pytest.approx(LIMIT_DB)
+    submitted[600] = 255
+    graded = grade(write(tmp_path / "s.csv", table([submitted])), tmp_path / "val_img", size=SIZE)
+    assert graded.psnr_db < LIMIT_DB - 0.05
+
+
+def test_larger_truth_is_resized_as_it_is_when_packed(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    for sequence, pixels in enumerate(frames):
+        for number, frame in enumerate(pixels):
+            doubled = frame.repeat(2, axis=0).repeat(2, axis=1)
+            write_png(tmp_path / "data/test/test_img" / str(sequence) / f"frame{number}.png", doubled)
+    graded = grade(write(tmp_path / "s.csv", table(frames)), tmp_path / "data", size=SIZE)
+    assert 20 < graded.psnr_db < LIMIT_DB  # bilinear blurs across the doubled pixels
+
+
+# The board's split
+
+
+USAGES = ["Public", "Public", "Private", "Public", "Private", "Private", "Private", "public", "Ignored"]
+"""Rows 0 and 5 are the given frames: they count for no part, whatever is said of them."""
+
+
+def write_parts(path: Path, usages: list[str]) -> Path:
+    """As Kaggle's solution files: the true values too, in between."""
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "0", "Usage"], *([k, 7, usage] for k, usage in enumerate(usages))])
+    return path
+
+
+def test_public_and_private_parts(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    wrong = [np.stack([shifted([frame], 2**k)[0] for k, frame in enumerate(pixels)]) for pixels in frames]
+    file = write(tmp_path / "s.csv", table(wrong))
+    graded = grade(file, truth, size=SIZE, parts=write_parts(tmp_path / "parts.csv", USAGES))
+    expected = {
+        part: [20 * log10(255 / 2**k) for k in ks] for part, ks in (("Public", (1, 3, 2)), ("Private", (2, 4, 1)))
+    }
+    assert {part: psnr.tolist() for part, psnr in graded.parts.items()} == {
+        part: pytest.approx(psnr) for part, psnr in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("usages", "said"),
+    [
+        (USAGES[:-1], "no line with id 8"),
+        ([*USAGES, "Public"], r"line 11: the id is '9'; expected each of 0 to 8 once"),
+        ([*USAGES[:4], "Secret", *USAGES[5:]], "line 6: the Usage is 'Secret'; expected Public, Private, Ignored"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, usages: list[str], said: str
+) -> None:
+    file = write(tmp_path / "s.csv", table(frames))
+    with pytest.raises(InputError, match=said):
+        grade(file, truth, size=SIZE, parts=write_parts(tmp_path / "parts.csv", usages))
+
+
+def test_an_id_named_twice_is_no_split(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    file, parts = write(tmp_path / "s.csv", table(frames)), write_parts(tmp_path / "parts.csv", USAGES)
+    with parts.open("a") as more:
+        more.write("3,7,Private\n")
+    with pytest.raises(InputError, match="line 11: the id is '3'; expected each of 0 to 8 once"):
+        grade(file, truth, size=SIZE, parts=parts)
+
+
+def test_a_file_without_usages_is_no_split(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.csv", table(frames))
+    with pytest.raises(InputError, match=r"s\.csv begins with 'id,0,1,.*columns id and Usage"):
+        grade(file, truth, size=SIZE, parts=file)
+
+
+# What is wrong with a submission
+
+
+def set_cell(row: int, column: int, text: str) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        rows[row + 1][column + 1] = text
+
+    return change
+
+
+def set_header(column: int, name: str) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        rows[0][column] = name
+
+    return change
+
+
+WRONG: dict[str, tuple[Callable[[Rows], object], str]] = {
+    "NaN": (set_cell(3, 17, "nan"), "row 3, column 17: the value is 'nan'; expected a number from 0 to 255"),
+    "infinity": (set_cell(8, 767, "inf"), "row 8, column 767: the value is 'inf'"),
+    "overflow": (set_cell(8, 767, "1e999"), "row 8, column 767: the value is '1e999'"),
+    "too large": (set_cell(0, 0, "255.01"), r"row 0, column 0: the value is '255\.01'"),
+    "negative": (set_cell(0, 5, "-1"), "row 0, column 5: the value is '-1'"),
+    "text": (set_cell(2, 5, "grey"), "row 2, column 5: the value is 'grey'"),
+    "nothing": (set_cell(2, 5, ""), "row 2, column 5: the value is ''"),
+    "two in one": (set_cell(2, 5, "1 2"), "row 2, column 5: the value is '1 2'"),
+    "missing last row": (lambda rows: rows.pop(), "has 8 rows; expected 9, one for each true frame"),
+    "missing middle row": (lambda rows: rows.pop(5), "row 4: its id is '5'; expected 4"),
+    "extra row": (lambda rows: rows.append(["9", *rows[-1][1:]]), "has 10 rows; expected 9"),
+    "ids in another order": (lambda rows: rows.insert(2, rows.pop(3)), "row 1: its id is '2'; expected 1"),
+    "id that is no number": (lambda rows: rows[1].__setitem__(0, "0.0"), r"row 0: its id is '0\.0'; expected 0"),
+    "too few columns": (lambda rows: rows[4].pop(), "row 3: it has 767 values; expected 768"),
+    "too many columns": (lambda rows: rows[4].append("0"), "row 3: it has 769 values; expected 768"),
+    "no header": (lambda rows: rows.pop(0), "column 0 of the header is '0'; expected 'id'"),
+    "header begins with 1": (set_header(1, "1"), "column 1 of the header is '1'; expected '0'"),
+    "header named otherwise": (set_header(768, "pixel767"), "column 768 of the header is 'pixel767'"),
+    "another size": (lambda rows: [row.append("0") for row in rows], r"header has 770 columns; expected 769.*--size"),
+    "no rows": (lambda rows: rows.clear(), "header has 1 columns; expected 769"),
+    "endless line": (lambda rows: rows[1].append("0" * 40 * 800), "line 2: it has 30760 characters or more"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(truth: Path, frames: list[np.ndarray], tmp_path: Path, name: str) -> None:
+    change, said = WRONG[name]
+    rows = table(frames)
+    change(rows)
+    file = write(tmp_path / "wrong.csv", rows)
+    with pytest.raises(InputError, match=rf"wrong\.csv.*{said}"):
+        grade(file, truth, size=SIZE)
+
+
+def test_a_file_that_is_no_text_or_is_not_there(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    text = write(tmp_path / "s.csv", table(frames)).read_bytes()
+    (tmp_path / "binary.csv").write_bytes(text[:10_000] + b"\xff\xfe" + text[10_000:])
+    (tmp_path / "zeros.csv").write_bytes(text[:10_000] + bytes(50) + text[10_050:])
+    for name in ("binary.csv", "zeros.csv", "absent.csv", "."):
+        with pytest.raises(InputError, match=r"cannot be read|row 2: it has"):
+            grade(tmp_path / name, truth, size=SIZE)
+
+
+def test_decimals_spaces_and_line_ends_of_other_systems_are_fine(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    rows = table(frames)
+    rows[2] = [rows[2][0], *(f" {value}.0" for value in rows[2][1:])]
+    (tmp_path / "s.csv").write_bytes("\r\n".join(",".join(row) for row in [*rows, [], []]).encode())
+    assert grade(tmp_path / "s.csv", truth, size=SIZE).psnr_db == pytest.approx(LIMIT_DB)
+
+
+def test_a_submission_is_never_held_whole(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """What is wrong in row 1 is said before the rest is read, were it endless."""
+    rows = table(frames)
+    rows[2][0] = "7"
+    file = write(tmp_path / "s.csv", rows)
+    with file.open("ab") as more:
+        more.write(b"\xff")  # no text: an error of its own, if it were read
+    with pytest.raises(InputError, match="row 1: its id is '7'"):
+        grade(file, truth, size=SIZE)
+
+
+def test_sequences_and_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for sequence in range(11):
+        for number in (9, 10, 100):
+            (tmp_path / str(sequence)).mkdir(exist_ok=True)
+            (tmp_path / str(sequence) / f"frame{number}.png").touch()
+    listed = list_truth(tmp_path)
+    assert list(listed) == [str(sequence) for sequence in range(11)]
+    assert [path.name for path in listed["10"]] == ["frame9.png", "frame10.png", "frame100.png"]
+
+
+def no_pictures(folder: Path) -> None:
+    for path in (folder / "1").iterdir():
+        path.unlink()
+
+
+def photo_only(folder: Path) -> None:
+    for path in sorted((folder / "1").iterdir())[1:]:
+        path.unlink()
+
+
+def damaged(folder: Path) -> None:
+    (folder / "1" / "frame9.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (no_pictures, "1 has no numbered pictures"),
+        (photo_only, "1 has 1 picture; expected every true frame"),
+        (damaged, r"frame9\.png is no readable picture"),
+        (shutil.rmtree, "is not a folder; expected the true frames"),
+    ],
+)
+def test_truth_that_is_none(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    copy = tmp_path / "truth"
+    shutil.copytree(truth, copy)
+    harm(copy)
+    with pytest.raises(InputError, match=said):
+        grade(write(tmp_path / "s.csv", table(frames)), copy, size=SIZE)
+
+
+def test_a_dancers_own_frames_are_the_truth(tmp_path: Path) -> None:
+    """The order of colours and pixels: a moving picture, not noise, written by the submission's own writer."""
+    pixels = dance(4, size=SIZE).recording.frames
+    for number, frame in enumerate(pixels):
+        write_png(tmp_path / "frames" / f"{number}.png", frame)
+    header = "id," + ",".join(map(str, range(NUM_VALUES))) + "\n"
+    rows = [submission.csv_row(number, frame) for number, frame in enumerate(pixels)]
+    (tmp_path / "s.csv").write_text(header + "".join(rows))
+    assert grade(tmp_path / "s.csv", tmp_path / "frames", size=SIZE).psnr_db == pytest.approx(LIMIT_DB)

@@ -1,0 +1,74 @@
+"""Sound laid under a video: the right part of it, as long as the pictures, the pictures untouched."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from posecast.errors import InputError
+from posecast.video.audio import add_sound
+from posecast.video.writer import open_writer
+
+from ..videos import read_video
+
+RATE = 44_100
+
+
+def write_sound(path: Path, seconds: float, codec: str = "aac", channels: str = "mono") -> None:
+    """A tone that begins after one second of silence."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.layout = channels
+        time_s = np.arange(round(seconds * RATE)) / RATE
+        wave = (np.sin(2 * np.pi * 440 * time_s) * (time_s > 1)).astype(np.float32)
+        for start in range(0, len(wave), 1024):
+            block = wave[start : start + 1024]
+            samples = np.tile(block, (1 if channels == "mono" else 2, 1))
+            if codec != "aac":
+                samples = (samples * 32000).astype(np.int16)[:1]
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp" if codec == "aac" else "s16p", layout=channels)
+            frame.rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    with open_writer(tmp_path / "v.mp4", fps=10.0) as writer:
+        for k in range(20):
+            writer.write(np.full((32, 32, 3), 10 * k, np.uint8))
+    return tmp_path / "v.mp4"
+
+
+def heard(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+
+
+@pytest.mark.parametrize(("name", "channels"), [("a.mp4", "mono"), ("a.m4a", "stereo")])
+@pytest.mark.parametrize("start_s", [0.0, 0.6])
+def test_the_sound_of_that_time_is_heard(video: Path, tmp_path: Path, name: str, channels: str, start_s: float) -> None:
+    write_sound(tmp_path / name, 5.0, channels=channels)
+    before = list(read_video(video))
+    add_sound(video, tmp_path / name, start_s=start_s)
+    after = list(read_video(video))
+    np.testing.assert_array_equal(np.array(after), np.array(before))
+    wave = heard(video)
+    assert len(wave) / RATE == pytest.approx(2.0, abs=0.1)
+    begins = np.flatnonzero(np.abs(wave) > 0.3)[0] / RATE
+    assert begins == pytest.approx(1.0 - start_s, abs=0.06)
+
+
+def test_without_sound_nothing_changes(video: Path, tmp_path: Path) -> None:
+    with open_writer(tmp_path / "silent.mp4") as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8))
+    before = video.read_bytes()
+    with pytest.raises(InputError, match="has no sound"):
+        add_sound(video, tmp_path / "silent.mp4")
+    (tmp_path / "text.mp4").write_text("no")
+    with pytest.raises(InputError, match="cannot be used"):
+        add_sound(video, tmp_path / "text.mp4")
+    assert video.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["silent.mp4", "text.mp4", "v.mp4"]
