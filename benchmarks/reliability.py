@@ -22,7 +22,7 @@ from posecast.config.recipes import RECIPES
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage
 from posecast.reporting.run_report import write_report
-from posecast.training.state import Status
+from posecast.training.state import TrainEvent
 from posecast.training.train import train
 
 TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "batch_size": 4, "latent_channels": 2}
@@ -49,12 +49,12 @@ def saving() -> dict[str, str]:
         config = dataclasses.replace(config, budget=dataclasses.replace(config.budget, minutes=None, epochs=None))
         moments: list[float] = []
 
-        def watch(status: Status, moments: list[float] = moments) -> None:
-            if status.update is not None:
+        def watch(event: TrainEvent, moments: list[float] = moments) -> None:
+            if event.update is not None:
                 moments.append(time.monotonic())
 
         with tempfile.TemporaryDirectory(prefix="saving-") as folder:
-            train(config, footage, Path(folder, "run"), watcher=watch)
+            train(config, footage, Path(folder, "run"), callback=watch)
             megabytes = max(path.stat().st_size for path in Path(folder, "run", "state").iterdir()) / 1e6
         gaps = [after - before for before, after in itertools.pairwise(moments[20:])]
         times[every_s] = statistics.median(gaps)
@@ -70,10 +70,10 @@ def growing(num_steps: int) -> dict[str, str]:
     """A tiny run with 200 validations: memory, open files and threads early and late."""
     seen: list[tuple[int, float, int, int]] = []
 
-    def watch(status: Status) -> None:
-        if status.update is not None and status.standing.step % (num_steps // 20) == 0:
+    def watch(event: TrainEvent) -> None:
+        if event.update is not None and event.train_state.step % (num_steps // 20) == 0:
             seen.append(
-                (status.standing.step, resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count())
+                (event.train_state.step, resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count())
             )
 
     moves = dance(24, seed=0, size=(16, 16)).recording
@@ -84,7 +84,7 @@ def growing(num_steps: int) -> dict[str, str]:
             build_config("anchored", flags=TINY | settings),
             Footage([moves], [moves]),
             Path(folder, "run"),
-            watcher=watch,
+            callback=watch,
         )
         epochs = len(Path(folder, "run", "log.jsonl").read_text().splitlines())
     early, late = seen[1], seen[-1]

@@ -48,7 +48,7 @@ from posecast.model.rollout import RolloutInput, predict, predict_together
 from posecast.model.threads import operator_threads
 from posecast.training.batches import Batch, build_cutter
 from posecast.training.distributed import machine_facts
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads, prepared, train
 from posecast.video.writer import open_writer
 
@@ -177,7 +177,7 @@ class OurWay:
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
         self.threads, self.shares = chosen_threads(self.fabric)
         self.learners = {
-            forced: Learner(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)
+            forced: TrainStep(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)
         }
         self.cutter: ClipCutter = build_cutter(config, Footage(list(recordings), [recordings[0]]))
         batch_size = config.training.batch_size
@@ -215,7 +215,10 @@ class OurWay:
         """Share of an update's time by operator, on a GPU by kernel, those of a percent and more, the largest first."""
         on_gpu = self.fabric.device.type == "cuda"
         activity = torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
-        learner, batch = Learner(self.fabric, self.config), self.prepare(0)  # in one thread, which the profiler follows
+        learner, batch = (
+            TrainStep(self.fabric, self.config),
+            self.prepare(0),
+        )  # the profiler follows one thread
         learner.update(batch, rate=1e-3)
         with torch.profiler.profile(activities=[activity]) as seen:
             for _ in range(3):
@@ -230,7 +233,7 @@ class OurWay:
 
     def flops(self) -> int:
         """Of one update's forward and backward passes: products only, one multiplication and addition are two."""
-        learner, batch = Learner(self.fabric, self.config), self.prepare(0)
+        learner, batch = TrainStep(self.fabric, self.config), self.prepare(0)
         with FlopCounterMode(display=False) as counter:
             learner.passes(batch)
         return counter.get_total_flops()
@@ -482,7 +485,7 @@ def seconds_of(words: list[str], rounds: int) -> float:
 
 
 def growth(asked: argparse.Namespace, against: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Predictions trained a second, default recipe, one knob changed at a time."""
+    """Predictions trained a second, default recipe, one setting changed at a time."""
     device = resolve_device(asked.device)
     recipe = dataclasses.replace(RECIPES["anchored"], size=asked.size)
 

@@ -34,7 +34,7 @@ from posecast.data.recordings import Recording  # noqa: E402
 torch.set_num_threads(1)  # the models here are too small to be shared out
 
 TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "latent_channels": 2, "clip_length": 4, "batch_size": 4}
-GROWN = {"clip_length": 4, "growth": [0.01, 0.5, 1.0], "withheld": 0.5}
+GROWN = {"clip_length": 4, "clip_length_curriculum": [0.01, 0.5, 1.0], "first_frame_dropout": 0.5}
 TINY_LAB4 = {
     "size": "16x16",
     "frame_channels": 8,
@@ -60,10 +60,10 @@ def small(kind: str) -> Config:
         return build_config("lab4", flags={**TINY_LAB4, "steps": 4})
     flags = {**TINY, "steps": 4, "feedback": "frame", **GROWN}
     if kind.startswith("no feedback"):
-        flags |= {"feedback": "none", "clip_length": 2, "growth": [1.0]}
+        flags |= {"feedback": "none", "clip_length": 2, "clip_length_curriculum": [1.0]}
         kind = kind.partition(", ")[2] or "fixed"
     spans = "cell" if kind in ("fixed", "learned") else "picture"
-    return build_config("anchored", flags={**flags, "prior": kind, "latent_spans": spans})
+    return build_config("anchored", flags={**flags, "prior": kind, "latent_scope": spans})
 
 
 @pytest.fixture(params=[*FED_BACK, "no feedback", "no feedback, stationary"])

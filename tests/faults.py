@@ -153,17 +153,17 @@ def stop_in_the_middle(home: Path) -> None:
     from posecast.config.overrides import build_config
     from posecast.data.cache import load_footage
     from posecast.errors import InterruptedTraining
-    from posecast.training.state import Status
+    from posecast.training.state import TrainEvent
     from posecast.training.train import train
 
-    def stop(status: Status) -> None:
-        if status.standing.step == 3:
+    def stop(event: TrainEvent) -> None:
+        if event.train_state.step == 3:
             signal.raise_signal(signal.SIGTERM)
 
     tiny = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "batch_size": 4, "latent_channels": 2}
     config = build_config("anchored", flags=tiny | {"steps": 6, "save_every_seconds": 0.0})
     try:
-        train(config, load_footage((home / "data").resolve(), (16, 16)), home / "stopped", watcher=stop)
+        train(config, load_footage((home / "data").resolve(), (16, 16)), home / "stopped", callback=stop)
     except InterruptedTraining:
         return
     raise AssertionError("it was not stopped")

@@ -1,4 +1,4 @@
-"""What a watcher of training writes and says."""
+"""What a callback of training writes and says."""
 
 import dataclasses
 import threading
@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from posecast.cli.main import main
-from posecast.cli.progress_bars import Pace, TensorBoardWriter, TrainingDisplay, Watchers, counting
+from posecast.cli.progress_bars import Callbacks, Pace, TensorBoardWriter, TrainingDisplay, counting
 from posecast.config.schema import Config
 from posecast.data.recordings import Footage
 from posecast.files import read_json_lines
@@ -20,7 +20,7 @@ from ..conftest import moving_square
 
 def test_tensorboard_gets_the_numbers_of_the_log(tiny: Config, tmp_path: Path) -> None:
     writer = TensorBoardWriter(str(tmp_path / "run/tensorboard"))
-    train(tiny, Footage([moving_square(40)], [moving_square(12)]), tmp_path / "run", watcher=writer)
+    train(tiny, Footage([moving_square(40)], [moving_square(12)]), tmp_path / "run", callback=writer)
     scalars = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     log = read_json_lines(tmp_path / "run/log.jsonl")
     for name in ("loss", "rate", "distortion", "validation_psnr_db"):
@@ -45,7 +45,7 @@ def test_validated_epochs_are_told_and_the_bar_is_taken_away(
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, validate_every=2))
     display = TrainingDisplay()
     footage = Footage([moving_square(40)], [moving_square(12)])
-    train(config, footage, tmp_path / "run", watcher=Watchers((display,)))
+    train(config, footage, tmp_path / "run", callback=Callbacks((display,)))
     display.close()
     said = capsys.readouterr().err
     validated = [e for e in read_json_lines(tmp_path / "run/log.jsonl") if e["validation_psnr_db"] is not None]
@@ -91,7 +91,7 @@ def test_a_training_shows_a_sign_of_life_where_there_is_no_terminal(
 
     footage = Footage([moving_square(40)], [moving_square(12)])
     display = TrainingDisplay()
-    train(tiny, footage, tmp_path / "run", watcher=Watchers((display, slowly)))
+    train(tiny, footage, tmp_path / "run", callback=Callbacks((display, slowly)))
     display.close()
     said = lines_of(capsys)
     assert any(line.startswith("training: update: ") and "frames/s" in line for line in said), said

@@ -3,14 +3,15 @@
 import contextlib
 import io
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
 from posecast.cli.main import main
-from posecast.config.overrides import as_flags, build_config, from_dict
+from posecast.config.overrides import RENAMED, as_flags, build_config, from_dict
 from posecast.config.recipes import RECIPES
-from posecast.config.schema import parse_size, to_dict
+from posecast.config.schema import Anchored, Config, flattened, parse_size, to_dict
 from posecast.errors import InputError
 
 
@@ -110,3 +111,25 @@ def dry_run(words: list[str]) -> dict:
     with contextlib.redirect_stdout(printed):
         assert main(words) == 0
     return json.loads(printed.getvalue())
+
+
+def test_old_names_are_read_with_a_sentence() -> None:
+    old = {"growth": [0.5, 1.0], "latent_spans": "picture", "colours": "copied", "clip_norm": 0.5}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        config = build_config(flags=old)
+    assert len(said) == len(old)
+    assert "'growth' is now 'clip_length_curriculum'" in str(said[0].message)
+    assert config.training.clip_length_curriculum == (0.5, 1.0)
+    assert config.training.max_grad_norm == 0.5
+    assert isinstance(config.networks, Anchored)
+    assert (config.networks.latent_scope, config.networks.decoder) == ("global", "copy")
+    with pytest.raises(InputError, match="old name of 'max_grad_norm', which is given, too"):
+        build_config(flags={"clip_norm": 0.5, "max_grad_norm": 1.0})
+    present = {name for config in RECIPES.values() for name in flattened_names(config)}
+    assert set(RENAMED.values()) <= present
+    assert not set(RENAMED) & present
+
+
+def flattened_names(config: Config) -> set[str]:
+    return {name.rpartition(".")[2] for name in flattened(to_dict(config))}

@@ -50,7 +50,7 @@ def test_the_defaults_are_the_whole_template() -> None:
         start.training,
         learning_rate_schedule="milestones",
         milestones=reply.training.milestones,
-        keep_every=3,
+        checkpoint_every=3,
         validate_every=1,
         validation_frames=630,
         teacher_forcing=1.0,
@@ -61,7 +61,7 @@ def test_the_defaults_are_the_whole_template() -> None:
     bound = dataclasses.replace(start.bound, kl_schedule="cyclical", kl_period=7.0)
     assert reply == dataclasses.replace(start, training=training, bound=bound)
     assert reply.training.milestones == pytest.approx((2 / 70, 5 / 70), abs=1e-8)
-    assert (reply.bound.likelihood_variance, reply.training.clip_norm) == (3072.0, 1.0)
+    assert (reply.bound.likelihood_variance, reply.training.max_grad_norm) == (3072.0, 1.0)
     assert (reply.networks.latent_channels, reply.budget.epochs) == (12, 70)
 
 
@@ -71,7 +71,7 @@ CHANGES = [
     ("--lr 1e-4", "training.learning_rate", 1e-4),
     ("--optim AdamW", "training.optimizer", "adamw"),
     ("--num_epoch 12", "budget.epochs", 12),
-    ("--per_save 0", "training.keep_every", 0),
+    ("--per_save 0", "training.checkpoint_every", 0),
     ("--partial 0.5", "training.training_share", 0.5),
     ("--train_vi_len 8", "training.clip_length", 8),
     ("--val_vi_len 100", "training.validation_frames", 100),
@@ -92,8 +92,8 @@ CHANGES = [
     ("--kl_anneal_cycle 20", "bound.kl_period", 3.5),
     ("--kl_anneal_ratio 0.5", "bound.kl_ramp", 0.5),
     ("--kl_reading report", "bound.kl_period", 10.0),
-    ("--store_visualization", "training.show_every", 1),
-    ("--grad_norm 0.75", "training.clip_norm", 0.75),
+    ("--store_visualization", "training.sample_every", 1),
+    ("--grad_norm 0.75", "training.max_grad_norm", 0.75),
     ("--lr_schedule cosine", "training.learning_rate_schedule", "cosine"),
     ("--output clamp", "networks.output", "clamp"),
     ("--posterior_sees previous", "networks.posterior_sees", "previous"),

@@ -11,7 +11,7 @@ from posecast.errors import InputError
 SIZE = (128, 256)
 
 
-def standing() -> np.ndarray:
+def train_state() -> np.ndarray:
     """A person facing the camera, arms stretched sideways, on 128x256: x, y, confidence."""
     places = {
         "neck": (128, 40), "mid_hip": (128, 74), "nose": (128, 27),
@@ -41,17 +41,17 @@ def test_every_left_joint_has_another_colour_than_its_right_twin() -> None:
 
 @pytest.mark.parametrize("name", ["right_wrist", "left_knee", "nose"])
 def test_a_joint_is_drawn_in_its_colour_on_white(name: str) -> None:
-    pose_map = draw_pose_map(standing() * [4, 4, 1], size=(512, 1024))
-    x, y, _ = standing()[JOINT_INDEX[name]].astype(int) * 4
+    pose_map = draw_pose_map(train_state() * [4, 4, 1], size=(512, 1024))
+    x, y, _ = train_state()[JOINT_INDEX[name]].astype(int) * 4
     np.testing.assert_array_equal(pose_map[y, x], SKELETON[JOINT_INDEX[name]].colour)
     assert (pose_map[:80] == 255).all()
 
 
 @pytest.mark.parametrize("missing", ["nan", "no confidence"])
 def test_a_missing_joint_takes_its_limbs_with_it_and_nothing_else(missing: str) -> None:
-    keypoints = standing()
+    keypoints = train_state()
     keypoints[JOINT_INDEX["right_elbow"], slice(0, 2) if missing == "nan" else 2] = np.nan if missing == "nan" else 0
-    whole, partial = draw_pose_map(standing(), SIZE), draw_pose_map(keypoints, SIZE)
+    whole, partial = draw_pose_map(train_state(), SIZE), draw_pose_map(keypoints, SIZE)
     assert (whole[38:48, 85:110] < 255).any()
     assert (partial[38:48, 85:110] == 255).all()
     np.testing.assert_array_equal(whole[:, 120:], partial[:, 120:])
@@ -60,19 +60,19 @@ def test_a_missing_joint_takes_its_limbs_with_it_and_nothing_else(missing: str) 
 
 
 def test_nobody_is_a_white_map() -> None:
-    nobody = standing() * [1, 1, 0]
+    nobody = train_state() * [1, 1, 0]
     assert (draw_pose_map(nobody, SIZE) == 255).all()
 
 
 def test_confidence_may_be_left_away() -> None:
-    np.testing.assert_array_equal(draw_pose_map(standing()[:, :2], SIZE), draw_pose_map(standing(), SIZE))
+    np.testing.assert_array_equal(draw_pose_map(train_state()[:, :2], SIZE), draw_pose_map(train_state(), SIZE))
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_larger_map_shrunk_is_the_smaller_map(factor: int) -> None:
-    large = draw_pose_map(standing() * [factor, factor, 1], (128 * factor, 256 * factor))
+    large = draw_pose_map(train_state() * [factor, factor, 1], (128 * factor, 256 * factor))
     shrunk = large.reshape(128, factor, 256, factor, 3).mean(axis=(1, 3))
-    small = draw_pose_map(standing(), SIZE).astype(float)
+    small = draw_pose_map(train_state(), SIZE).astype(float)
     drawn = (small < 250).any(axis=2) | (shrunk < 250).any(axis=2)
     error = np.abs(shrunk - small)[drawn].mean()
     assert error < 0.15 * (255 - small)[drawn].mean()
@@ -81,7 +81,7 @@ def test_a_larger_map_shrunk_is_the_smaller_map(factor: int) -> None:
 
 def test_a_batch_equals_its_maps_one_by_one() -> None:
     rng = np.random.default_rng(0)
-    batch = standing()[None] + rng.normal(0, 8, (300, len(SKELETON), 3)) * [1, 1, 0]
+    batch = train_state()[None] + rng.normal(0, 8, (300, len(SKELETON), 3)) * [1, 1, 0]
     maps = draw_pose_maps(batch, (32, 64))
     for t in (0, 150, 299):
         np.testing.assert_array_equal(maps[t], draw_pose_map(batch[t], (32, 64)))

@@ -52,7 +52,7 @@ def test_the_reports_protocol_stands_beside_ours() -> None:
     report, ours = made["report"], made["ours"]
     assert isinstance(report.networks, Lab4)
     assert report.networks.posterior_sees == "previous"
-    assert (report.training.clip_norm, report.training.fast_epochs) == (0.75, 20)
+    assert (report.training.max_grad_norm, report.training.fast_epochs) == (0.75, 20)
     assert report.bound.likelihood_variance == 3072
     assert ours.networks.posterior_sees == "current"  # pyright: ignore
     assert report.networks.frame_channels == ours.networks.frame_channels  # pyright: ignore

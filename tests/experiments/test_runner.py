@@ -24,7 +24,7 @@ from posecast.files import read_json_lines
 from posecast.model.checkpoint import read_config
 from posecast.reporting.experiment_report import write_comparison
 from posecast.training.budget import Pacer, steps_of_epochs
-from posecast.training.state import Status, Watcher
+from posecast.training.state import Callback, TrainEvent
 
 from ..conftest import TINY_LAB4, moving_square
 
@@ -63,12 +63,12 @@ def quiet(text: str) -> None:
     pass
 
 
-def silent(status: Status) -> None:
+def silent(event: TrainEvent) -> None:
     pass
 
 
-def worked(plan: Plan, watcher: Watcher = silent) -> None:
-    carry_out(plan, device="cpu", say=quiet, watcher=lambda: watcher, counting=uncounted, after_each=lambda: None)
+def worked(plan: Plan, callback: Callback = silent) -> None:
+    carry_out(plan, device="cpu", say=quiet, callback=lambda: callback, counting=uncounted, after_each=lambda: None)
     write_comparison(plan)
 
 
@@ -97,9 +97,9 @@ def test_interrupted_and_gone_on_with_gives_the_same_tables(data: Path, tmp_path
 
     updates = 0
 
-    def stops(status: Status) -> None:
+    def stops(event: TrainEvent) -> None:
         nonlocal updates
-        updates += status.update is not None
+        updates += event.update is not None
         if updates == 9:  # in the middle of the second run
             raise Killed
 
@@ -134,17 +134,17 @@ def test_a_run_whose_pictures_are_missing_is_not_finished(
 
 @pytest.mark.long
 def test_a_signal_saves_and_stops_and_finished_runs_are_skipped(data: Path, tmp_path: Path) -> None:
-    def interrupts(status: Status) -> None:
-        if status.update is not None and status.standing.step == 2:
+    def interrupts(event: TrainEvent) -> None:
+        if event.update is not None and event.train_state.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedTraining):
         worked(opened(data, tmp_path / "out", num_seeds=1), interrupts)
     steps: list[int] = []
 
-    def counts(status: Status) -> None:
-        if status.update is not None:
-            steps.append(status.standing.step)
+    def counts(event: TrainEvent) -> None:
+        if event.update is not None:
+            steps.append(event.train_state.step)
 
     worked(opened(data, tmp_path / "out", num_seeds=1), counts)
     assert steps == [3, 4, 5, 6, 1, 2, 3, 4, 5, 6]
@@ -208,10 +208,10 @@ def test_a_claim_lost_on_the_way_is_given_up_and_the_run_still_gets_done(
     plan = opened(data, tmp_path / "out", num_seeds=1)
     begun: list[int] = []
 
-    def loses_its_claim(status: Status) -> None:
-        if status.update is None:
+    def loses_its_claim(event: TrainEvent) -> None:
+        if event.update is None:
             return
-        begun.append(status.standing.step)
+        begun.append(event.train_state.step)
         if len(begun) == 2:
             [claim] = (plan.out / "claims").iterdir()
             claim.unlink()

@@ -8,7 +8,7 @@ import torch
 from posecast.config.schema import Anchored
 from posecast.model.anchored import AnchoredNetworks
 
-SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1, colours="copied")
+SMALL = Anchored(widths=(8, 16), blocks=1, latent_channels=2, attention=1, decoder="copy")
 
 
 def features_of(networks: AnchoredNetworks, seed: int = 0, size: tuple[int, int] = (16, 16)) -> dict:
@@ -61,7 +61,7 @@ def test_channels_last_holds_through_the_networks() -> None:
 @pytest.mark.parametrize("spans", ["cell", "picture"])
 @pytest.mark.parametrize("prior", ["fixed", "learned", "recurrent", "stationary"])
 def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
-    config = dataclasses.replace(SMALL, prior=prior, latent_spans=spans)
+    config = dataclasses.replace(SMALL, prior=prior, latent_scope=spans)
     networks = awake(AnchoredNetworks(config, (16, 32)))
     features = features_of(networks, size=(16, 32))
     current = features.pop("current")

@@ -81,7 +81,7 @@ def test_places_differ_and_neighbours_are_alike() -> None:
 
 @pytest.mark.parametrize(("size", "scale"), [((32, 64), 0), ((64, 64), 0), ((64, 128), 1), ((256, 512), 2)])
 def test_larger_pictures_are_looked_up_in_larger_pieces(size: tuple[int, int], scale: int) -> None:
-    networks = AnchoredNetworks(Anchored(widths=(8, 8, 8), blocks=1, colours="copied"), size)
+    networks = AnchoredNetworks(Anchored(widths=(8, 8, 8), blocks=1, decoder="copy"), size)
     assert networks.copying == scale
     assert networks.copied is not None
     assert networks.copied.cell == 2 ** (scale + 1)

@@ -10,7 +10,7 @@ from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.model.cuda_graphs import FIRST_CALLS, GraphedFunction
 from posecast.model.rollout import rollout
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 
 from ..conftest import moving_square
 
@@ -42,7 +42,7 @@ def test_a_function_with_a_memory_goes_on_as_if_it_were_called(device: str) -> N
 def losses_of(config: Config, *, records: bool) -> list[float]:
     """Of updates whose clips change their length. (Not the weights: where there is hardly a gradient, Adam's first
     steps are as long as elsewhere and point where the last bits of a GPU's sums do.)"""
-    learner = Learner(Fabric(accelerator="cuda", devices=1, precision="32-true"), config)
+    learner = TrainStep(Fabric(accelerator="cuda", devices=1, precision="32-true"), config)
     for replayed in (*learner._passes.values(), learner._steps):
         replayed.records = records
     losses = []
@@ -65,7 +65,7 @@ def test_recorded_updates_teach_the_same(recipe: str) -> None:
 @on_gpu
 @pytest.mark.parametrize("futures", [0, 1, 3])
 def test_recorded_rollouts_paint_the_same(tiny: Config, futures: int) -> None:
-    learner = Learner(Fabric(accelerator="cuda", devices=1, precision="32-true"), tiny)
+    learner = TrainStep(Fabric(accelerator="cuda", devices=1, precision="32-true"), tiny)
     square = moving_square(20)
     painted = []
     for records in (True, False):

@@ -123,7 +123,7 @@ def test_a_trained_run_becomes_a_checkpoint_that_paints_the_same(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "epoch=2.ckpt"
-    command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--keep-every", "1"]
+    command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--checkpoint-every", "1"]
     assert main([*command, "--validate-every", "1"]) == 0
     capsys.readouterr()
     assert main(["export-lab4", str(run), "--out", str(out), "--epoch", "2"]) == 0
@@ -152,7 +152,7 @@ def test_a_trained_run_becomes_a_checkpoint_that_paints_the_same(
 
 def test_each_kept_epoch_can_be_exported(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--keep-every", "1"]
+    command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--checkpoint-every", "1"]
     assert main(command) == 0
     for epoch in (1, 2):
         assert main(["export-lab4", str(run), "--out", str(tmp_path / f"{epoch}.ckpt"), "--epoch", str(epoch)]) == 0
@@ -173,7 +173,7 @@ def test_a_run_that_kept_no_epochs_says_how_to_keep_them(tmp_path: Path, capsys:
     assert main(["export-lab4", str(run), "--out", str(tmp_path / "no.ckpt"), "--epoch", "3"]) == 2
     said = capsys.readouterr().err
     assert f"{run} kept no weights of epoch 3, nor of any other; " in said
-    assert "--keep-every" in said
+    assert "--checkpoint-every" in said
     assert not (tmp_path / "no.ckpt").exists()
 
 

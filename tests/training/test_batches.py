@@ -27,7 +27,7 @@ def test_coins(tiny: Config, coin: str, distinct: int) -> None:
 
 
 def test_clips_are_withheld_and_imagined_as_often_as_asked(tiny: Config) -> None:
-    training = dataclasses.replace(tiny.training, withheld=0.25, imagined=0.75)
+    training = dataclasses.replace(tiny.training, first_frame_dropout=0.25, prior_mean_share=0.75)
     batches = Batches(dataclasses.replace(tiny, training=training), LATENT)
     draws = [batches.draw(16, 4, step, 0) for step in range(100)]
     assert torch.stack([one.given for one in draws]).float().mean() == pytest.approx(0.75, abs=0.05)

@@ -12,7 +12,7 @@ from posecast.config.schema import Config, Training
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
 from posecast.training.budget import Pacer, Plan, measured_pacer, new_plan, stage_of, stages, steps_per_epoch
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 
 from ..conftest import moving_square
 
@@ -22,14 +22,14 @@ def footage() -> Footage:
 
 
 def test_clips_grow_and_an_update_keeps_its_predictions() -> None:
-    training = Training(clip_length=8, batch_size=8, growth=(0.01, 0.5, 1.0))
+    training = Training(clip_length=8, batch_size=8, clip_length_curriculum=(0.01, 0.5, 1.0))
     assert stages(training) == [(2, 56), (4, 18), (8, 8)]
     assert stages(training, num_processes=4) == [(2, 56), (4, 16), (8, 8)]
     assert stages(Training(clip_length=16, batch_size=2)) == [(16, 2)]
 
 
 def test_stages_come_in_order_and_have_as_many_updates(tiny: Config) -> None:
-    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, growth=(0.5, 1.0)))
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clip_length_curriculum=(0.5, 1.0)))
     cutter = ClipCutter(footage().train, 4, 1)
     per_epoch = steps_per_epoch(config, cutter, 0)
     num_steps = 10 * per_epoch
@@ -40,7 +40,7 @@ def test_stages_come_in_order_and_have_as_many_updates(tiny: Config) -> None:
 
 
 def test_measuring_the_speed_changes_nothing(either: Config) -> None:
-    learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), either)
+    learner = TrainStep(Fabric(accelerator="cpu", devices=1, precision="32-true"), either)
     cutter = ClipCutter(footage().train, either.training.clip_length, either.networks.pose_window)
     minutes = dataclasses.replace(either.budget, steps=None, epochs=None, minutes=0.2)
     learner.config = dataclasses.replace(either, budget=minutes)
@@ -102,7 +102,9 @@ def test_a_budget_is_kept_by_a_machine_that_becomes_slower_or_faster(
     """Ten minutes, updates of 0.2 and 0.1 s in two stages, a validation of 5 s every five epochs."""
     clock = Clock()
     monkeypatch.setattr("posecast.training.budget.time", clock)
-    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, growth=(0.5, 1.0), validate_every=5))
+    config = dataclasses.replace(
+        tiny, training=dataclasses.replace(tiny.training, clip_length_curriculum=(0.5, 1.0), validate_every=5)
+    )
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, clips_per_epoch=240))
     cutter = ClipCutter(footage().train, 4, 0)
     costs, validation_s, began, budget = (0.2, 0.1), 5.0, clock.now, 600.0

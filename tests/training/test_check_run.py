@@ -12,7 +12,7 @@ from posecast.data.recordings import Footage
 from posecast.errors import InterruptedTraining
 from posecast.training.check_run import inspect_run
 from posecast.training.checkpoints import states
-from posecast.training.state import Status
+from posecast.training.state import TrainEvent
 from posecast.training.train import train
 
 from ..conftest import moving_square
@@ -68,12 +68,12 @@ def test_damaged_states(run: Path) -> None:
 
 
 def test_an_unfinished_run_and_its_leftovers(tiny: Config, tmp_path: Path) -> None:
-    def stop(status: Status) -> None:
-        if status.standing.step == 3:
+    def stop(event: TrainEvent) -> None:
+        if event.train_state.step == 3:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(InterruptedTraining):
-        train(tiny, Footage([moving_square(20)], [moving_square(8, seed=1)]), tmp_path / "run", watcher=stop)
+        train(tiny, Footage([moving_square(20)], [moving_square(8, seed=1)]), tmp_path / "run", callback=stop)
     (tmp_path / "run" / ".writing-x").write_bytes(b"")
     messages = [finding.message for finding in inspect_run(tmp_path / "run").remarks]
     assert any("update 3 of 8" in message for message in messages)

@@ -19,23 +19,23 @@ from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
 from posecast.training.checkpoints import load_state
 from posecast.training.posthoc import (
+    fit_prior,
     frames_remembered,
     pairs_of,
     read,
-    settle_latent,
-    settle_statistics,
+    recompute_batchnorm,
     settled,
     slow_directions,
 )
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 from posecast.training.train import train
 from posecast.training.validation import validated
 
 from ..conftest import TINY, TINY_LAB4, moving_square
 
 
-def trained(config: Config, recordings: list, num_updates: int = 4) -> Learner:
-    learner = Learner(Fabric(accelerator="cpu", devices=1), config)
+def trained(config: Config, recordings: list, num_updates: int = 4) -> TrainStep:
+    learner = TrainStep(Fabric(accelerator="cpu", devices=1), config)
     cutter = ClipCutter(recordings, config.training.clip_length, config.networks.pose_window)
     for step, plan in enumerate(cutter.epoch(2 * num_updates, 2, seed=0, epoch=0)):
         learner.update(learner.batches.prepare(cutter, plan, step=step, epoch=0), rate=config.training.learning_rate)
@@ -46,7 +46,7 @@ def test_statistics_are_those_of_the_weights_as_they_are() -> None:
     recordings = [moving_square(20, seed=1), moving_square(30, seed=2)]
     config = build_config("lab4", flags={**TINY_LAB4, "steps": 4, "learning_rate": 0.05, "ema_decay": 0.5})
     predictor = trained(config, recordings).smoothed
-    settle_statistics(predictor, recordings)
+    recompute_batchnorm(predictor, recordings)
     poses = torch.cat([pose_windows(one.poses, np.arange(len(one)), 0) for one in recordings])
     features = predictor.networks.label_transformation[:2](poses)  # pyright: ignore
     norm = predictor.networks.label_transformation[2]  # pyright: ignore
@@ -63,7 +63,7 @@ def test_without_them_validation_would_be_another_network_s() -> None:
     learner = trained(config, recordings)
     footage = Footage(recordings, recordings)
     lagging = validated(learner, learner.smoothed, footage, 0)["validation_loss"]
-    settle_statistics(learner.smoothed, recordings)
+    recompute_batchnorm(learner.smoothed, recordings)
     measured = validated(learner, learner.smoothed, footage, 0)["validation_loss"]
     assert math.isfinite(measured)
     assert measured != pytest.approx(lagging, rel=0.01)
@@ -73,7 +73,7 @@ def test_networks_without_batchnorm_are_left_alone(tiny: Config) -> None:
     recordings = [moving_square(20, seed=1)]
     predictor = trained(tiny, recordings).smoothed
     before = {name: value.clone() for name, value in predictor.state_dict().items()}
-    settle_statistics(predictor, recordings)
+    recompute_batchnorm(predictor, recordings)
     assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
 
 
@@ -207,7 +207,7 @@ def test_other_priors_and_numbers_that_are_none_are_left_alone(tiny: Config) -> 
         next(predictor.parameters())[0] = math.nan
     for one in (predictor, trained(tiny, recordings).smoothed):
         before = {name: value.clone() for name, value in one.state_dict().items()}
-        settle_latent(one, recordings)
+        fit_prior(one, recordings)
         assert all(
             torch.equal(value, before[name]) for name, value in one.state_dict().items() if not value.isnan().any()
         )

@@ -16,7 +16,7 @@ from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.model.predictor import free_running
 from posecast.model.threads import Workers
 from posecast.training.budget import Plan
-from posecast.training.step import Learner, Update, kept_of_average
+from posecast.training.step import StepMetrics, TrainStep, kept_of_average
 from posecast.training.train import learning_rate_at
 
 from ..conftest import TINY, moving_square
@@ -31,12 +31,12 @@ def cutter_for(config: Config, num_frames: int = 24) -> ClipCutter:
     return ClipCutter([moving_square(num_frames)], config.training.clip_length, config.networks.pose_window)
 
 
-def rate_of(learner: Learner, step: int, num_steps: int) -> float:
+def rate_of(learner: TrainStep, step: int, num_steps: int) -> float:
     return learning_rate_at(learner.config.training, Plan(((0, num_steps),)), step)
 
 
-def updates(learner: Learner, cutter: ClipCutter, count: int, num_steps: int | None = None) -> list[Update]:
-    done: list[Update] = []
+def updates(learner: TrainStep, cutter: ClipCutter, count: int, num_steps: int | None = None) -> list[StepMetrics]:
+    done: list[StepMetrics] = []
     epoch = 0
     while len(done) < count:
         for plan in cutter.epoch(4 * 4, 4, learner.config.seed, epoch):
@@ -50,7 +50,7 @@ def test_it_learns_a_clip_and_beats_copying(fabric: Fabric) -> None:
     """The signal of life: own predictions fed back, a small model, a square that walks where the pose says."""
     flags = {**TINY, "widths": [16, 32], "steps": 150, "learning_rate": 4e-3, "warmup_steps": 10, "ema_decay": 0.9}
     config = build_config(flags=flags)
-    learner = Learner(fabric, config)
+    learner = TrainStep(fabric, config)
     recording = moving_square(24)
     updates(learner, ClipCutter([recording], 4, 1), 150)
     learned = psnr_db(mean_rollout(learner.smoothed, recording), recording.frames[1:]).mean()
@@ -59,9 +59,9 @@ def test_it_learns_a_clip_and_beats_copying(fabric: Fabric) -> None:
 
 
 def test_the_same_seed_gives_the_same_losses(fabric: Fabric, either: Config) -> None:
-    first = updates(Learner(fabric, either), cutter_for(either), 4)
-    again = updates(Learner(fabric, either), cutter_for(either), 4)
-    other = updates(Learner(fabric, dataclasses.replace(either, seed=1)), cutter_for(either), 4)
+    first = updates(TrainStep(fabric, either), cutter_for(either), 4)
+    again = updates(TrainStep(fabric, either), cutter_for(either), 4)
+    other = updates(TrainStep(fabric, dataclasses.replace(either, seed=1)), cutter_for(either), 4)
     assert [u.loss for u in first] == [u.loss for u in again]
     assert [u.loss for u in first] != [u.loss for u in other]
 
@@ -69,11 +69,11 @@ def test_the_same_seed_gives_the_same_losses(fabric: Fabric, either: Config) -> 
 def test_a_state_holds_all_that_an_update_changes(fabric: Fabric, tiny: Config, tmp_path: Path) -> None:
     cutter = cutter_for(tiny)
     plans = list(cutter.epoch(24, 4, 0, 0))
-    learner = Learner(fabric, tiny)
+    learner = TrainStep(fabric, tiny)
     for step in range(3):
         learner.update(learner.batches.prepare(cutter, plans[step], step=step, epoch=0), rate=1e-3)
     torch.save(learner.state(), tmp_path / "state.pt")
-    resumed = Learner(fabric, dataclasses.replace(tiny, seed=tiny.seed))
+    resumed = TrainStep(fabric, dataclasses.replace(tiny, seed=tiny.seed))
     resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (learner, resumed):
         for step in range(3, 6):
@@ -85,7 +85,7 @@ def test_a_state_holds_all_that_an_update_changes(fabric: Fabric, tiny: Config, 
 @pytest.mark.parametrize("harm", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_changes_nothing(fabric: Fabric, tiny: Config, harm: float) -> None:
     cutter = cutter_for(tiny)
-    learner = Learner(fabric, tiny)
+    learner = TrainStep(fabric, tiny)
     (plan, *_) = cutter.epoch(4, 4, 0, 0)
     learner.update(learner.batches.prepare(cutter, plan, step=0, epoch=0), rate=1e-3)
     before = {name: value.clone() for name, value in learner.averaged.state_dict().items()}
@@ -103,7 +103,7 @@ def test_the_average_starts_from_what_was_learned_and_not_from_chance(fabric: Fa
     assert kept_of_average(0.999, 10**6) == 0.999
     for decay in (0.999, 0.0):
         config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, ema_decay=decay))
-        learner, cutter = Learner(fabric, config), cutter_for(config)
+        learner, cutter = TrainStep(fabric, config), cutter_for(config)
         chance = [one.detach().clone() for one in learner.predictor.parameters()]
         updates(learner, cutter, 1)
         pairs = list(zip(learner.smoothed.parameters(), learner.predictor.parameters(), strict=True))
@@ -114,7 +114,7 @@ def test_the_average_starts_from_what_was_learned_and_not_from_chance(fabric: Fa
 
 
 def test_a_state_of_another_device_is_gone_on_with_as_this_one_needs_it(fabric: Fabric, tiny: Config) -> None:
-    learner, cutter = Learner(fabric, tiny), cutter_for(tiny)
+    learner, cutter = TrainStep(fabric, tiny), cutter_for(tiny)
     updates(learner, cutter, 2)
     state = learner.state()
     for optimizer in state["optimizers"]:
@@ -127,8 +127,8 @@ def test_a_state_of_another_device_is_gone_on_with_as_this_one_needs_it(fabric: 
 
 
 def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
-    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, clip_norm=1e-3))
-    learner, cutter = Learner(fabric, config), cutter_for(config)
+    config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, max_grad_norm=1e-3))
+    learner, cutter = TrainStep(fabric, config), cutter_for(config)
     updates(learner, cutter, 1)
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in learner.predictor.parameters() if p.grad is not None))
     assert norm <= 1.001e-3
@@ -136,7 +136,7 @@ def test_clipping_bounds_the_gradient(fabric: Fabric, tiny: Config) -> None:
 
 def test_the_reported_rate_is_that_of_observed_clips(fabric: Fabric, tiny: Config) -> None:
     """Half of the clips imagined: the loss has half of the rate, the report all of what an observed clip costs."""
-    learner, cutter = Learner(fabric, tiny), cutter_for(tiny)
+    learner, cutter = TrainStep(fabric, tiny), cutter_for(tiny)
     clip = cutter.cut(next(cutter.epoch(4, 4, 0, 0)))
     draws = free_running(torch.zeros(4, cutter.clip_length - 1, *learner.predictor.latent_shape))
     draws = draws._replace(noise=draws.noise[:2], first_noise=draws.first_noise[:2])
@@ -157,7 +157,7 @@ def test_shares_of_an_update_make_up_the_whole(fabric: Fabric, either: Config, s
     cutter = cutter_for(either)
     found = []
     for count in (1, shares):
-        learner = Learner(fabric, either, shares=count)
+        learner = TrainStep(fabric, either, shares=count)
         for parameter in learner.parameters:
             if not parameter.any():  # layers that start at zero hide what lies behind them
                 torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
@@ -174,7 +174,7 @@ def test_shares_of_an_update_make_up_the_whole(fabric: Fabric, either: Config, s
 def test_shares_give_the_same_bytes_whatever_thread_computes_them(fabric: Fabric, tiny: Config) -> None:
     losses = []
     for threads in (3, 1, 2):
-        learner = Learner(fabric, tiny, shares=3)
+        learner = TrainStep(fabric, tiny, shares=3)
         share = learner.workers.map
         learner.workers.map = lambda function, items, share=share, threads=threads: (  # pyright: ignore
             share(function, items) if threads == 3 else Workers(threads).map(function, items)

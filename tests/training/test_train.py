@@ -27,8 +27,8 @@ from posecast.training.batches import Batch, build_cutter, share_of
 from posecast.training.budget import Plan
 from posecast.training.check_run import inspect_run
 from posecast.training.checkpoints import is_finite, load_state, states
-from posecast.training.state import Standing, Status, account
-from posecast.training.step import Learner
+from posecast.training.state import TrainEvent, TrainState, account
+from posecast.training.step import TrainStep
 from posecast.training.train import learning_rate_at, train
 
 from ..conftest import moving_square
@@ -52,13 +52,13 @@ def log_without_times(run: Path) -> list[dict]:
 
 
 class StopAfter:
-    """A watcher that asks for a stop, as a person pressing Ctrl-C does."""
+    """A callback that asks for a stop, as a person pressing Ctrl-C does."""
 
     def __init__(self, step: int, number: int = signal.SIGINT) -> None:
         self.step, self.number = step, number
 
-    def __call__(self, status: Status) -> None:
-        if status.update is not None and status.standing.step == self.step:
+    def __call__(self, event: TrainEvent) -> None:
+        if event.update is not None and event.train_state.step == self.step:
             os.kill(os.getpid(), self.number)
 
 
@@ -98,7 +98,7 @@ def test_resumed_equals_uninterrupted(either: Config, tmp_path: Path, stop_at: i
     config = dataclasses.replace(either, budget=dataclasses.replace(either.budget, epochs=None, steps=7, minutes=None))
     train(config, footage(), tmp_path / "whole", precision="32-true")
     with pytest.raises(InterruptedTraining):
-        train(config, footage(), tmp_path / "cut", precision="32-true", watcher=StopAfter(stop_at))
+        train(config, footage(), tmp_path / "cut", precision="32-true", callback=StopAfter(stop_at))
     train(config, footage(), tmp_path / "cut", precision="32-true", resume=True)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert log_without_times(tmp_path / "cut") == log_without_times(tmp_path / "whole")
@@ -109,7 +109,7 @@ def test_resumed_equals_uninterrupted(either: Config, tmp_path: Path, stop_at: i
 
 def test_sigterm_saves_and_says_so(tiny: Config, tmp_path: Path) -> None:
     with pytest.raises(InterruptedTraining) as stopped:
-        train(tiny, footage(), tmp_path / "run", watcher=StopAfter(3, signal.SIGTERM))
+        train(tiny, footage(), tmp_path / "run", callback=StopAfter(3, signal.SIGTERM))
     assert stopped.value.signal_number == signal.SIGTERM
     assert [path.name[:15] for path in states(tmp_path / "run")] == ["step-000000003-"]
 
@@ -124,7 +124,7 @@ def test_resuming_a_finished_run_does_nothing(tiny: Config, tmp_path: Path) -> N
 def test_resuming_with_another_configuration_or_data_is_refused(tiny: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedTraining):
-        train(tiny, footage(), run, watcher=StopAfter(2))
+        train(tiny, footage(), run, callback=StopAfter(2))
     with pytest.raises(InputError, match="seed was 0, now 3"):
         train(dataclasses.replace(tiny, seed=3), footage(), run, resume=True)
     other = dataclasses.replace(footage(), facts={"path": "squares", "fingerprint": "2"})
@@ -178,7 +178,9 @@ def test_starting_from_another_runs_weights(tiny: Config, tmp_path: Path) -> Non
 def test_two_processes_equal_hand_averaged_halves(tiny: Config, tmp_path: Path) -> None:
     """Gradients of the two halves of each batch, averaged by hand, against two real processes."""
     # Adam, since Muon and AdamW magnify the last digits of a gradient.
-    training = dataclasses.replace(tiny.training, growth=(1.0,), clip_length=4, imagined=0.5, optimizer="adam")
+    training = dataclasses.replace(
+        tiny.training, clip_length_curriculum=(1.0,), clip_length=4, prior_mean_share=0.5, optimizer="adam"
+    )
     config = dataclasses.replace(tiny, training=training, budget=dataclasses.replace(tiny.budget, steps=3))
     train(config, footage, tmp_path / "two", devices=2, precision="32-true")
     by_hand = averaged_by_hand(config, 3)
@@ -193,7 +195,7 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
     """Weights after updates whose loss is of both halves of a batch, each predicted on its own."""
     from lightning_fabric import Fabric
 
-    learner = Learner(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
+    learner = TrainStep(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
     cutter = build_cutter(config, footage())
     step = 0
     for epoch in range(num_steps):
@@ -208,7 +210,7 @@ def averaged_by_hand(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
             mse, rate = (torch.cat([one[part] for one in observations]) for part in (1, 2))
             observed = torch.cat([draws.observed() for _, draws in halves])
             learner.bound(mse, rate, observed, learner.kl_weight(epoch)).loss.backward()
-            torch.nn.utils.clip_grad_norm_(learner.predictor.parameters(), config.training.clip_norm)
+            torch.nn.utils.clip_grad_norm_(learner.predictor.parameters(), config.training.max_grad_norm)
             for optimizer in learner.optimizers:
                 optimizer.step()
             step += 1
@@ -280,25 +282,25 @@ def test_a_run_of_minutes_that_was_stopped_is_repeated_by_its_record(
     with monkeypatch.context() as patch:
         planning_often(patch)
         with pytest.raises(InterruptedTraining):
-            train(config, footage(), tmp_path / "run", precision="32-true", watcher=StopAfter(5))
+            train(config, footage(), tmp_path / "run", precision="32-true", callback=StopAfter(5))
         train(config, footage(), tmp_path / "run", precision="32-true", resume=True)
     assert read_config(tmp_path / "run")[1]["machine"]["shares"] == shares
     with pytest.raises(InterruptedTraining):
-        train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", watcher=StopAfter(7))
+        train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", callback=StopAfter(7))
     train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "again")
 
 
 def test_skipping_without_end_stops_with_a_sentence(tiny: Config) -> None:
-    from posecast.training.step import Update
+    from posecast.training.step import StepMetrics
 
-    skipped = Update(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, 12, skipped=True)
-    standing = Standing(Plan(((0, 100),)))
+    skipped = StepMetrics(math.nan, math.nan, math.nan, math.nan, 1e-3, 12, 12, skipped=True)
+    train_state = TrainState(Plan(((0, 100),)))
     for _ in range(19):
-        account(standing, skipped, 0.1)
+        account(train_state, skipped, 0.1)
     with pytest.raises(TrainingFailed, match="20 updates in a row"):
-        account(standing, skipped, 0.1)
-    assert standing.skipped == 20
+        account(train_state, skipped, 0.1)
+    assert train_state.skipped == 20
 
 
 def test_a_rollout_that_is_not_finite_is_logged_and_never_kept(
@@ -326,7 +328,7 @@ def test_a_flipped_bit_in_the_newest_state_is_noticed(
     """torch's own archive does not check its checksums: the tensor would be another one."""
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
     with pytest.raises(InterruptedTraining):
-        train(config, footage(), tmp_path / "run", watcher=StopAfter(6))
+        train(config, footage(), tmp_path / "run", callback=StopAfter(6))
     newest = states(tmp_path / "run")[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -340,7 +342,7 @@ def test_a_flipped_bit_in_the_newest_state_is_noticed(
 def test_force_goes_on_with_another_configuration(tiny: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedTraining):
-        train(tiny, footage(), run, watcher=StopAfter(2))
+        train(tiny, footage(), run, callback=StopAfter(2))
     other = dataclasses.replace(tiny, seed=3)
     with pytest.raises(InputError, match="seed was 0, now 3"):
         train(other, footage(), run, resume=True)
@@ -357,13 +359,13 @@ def test_two_trainings_into_one_folder(tiny: Config, tmp_path: Path) -> None:
     class Second:
         """Tries to train into the same folder while the first is at it."""
 
-        def __call__(self, status: Status) -> None:
+        def __call__(self, event: TrainEvent) -> None:
             for options in ({}, {"force": True}, {"resume": True}):
                 with pytest.raises(InputError) as refused:
                     train(tiny, footage(), run, **options)
                 said.append(str(refused.value))
 
-    train(tiny, footage(), run, watcher=Second())
+    train(tiny, footage(), run, callback=Second())
     assert said
     assert all("Another posecast is training" in sentence for sentence in said)
     train(tiny, footage(), tmp_path / "alone")
@@ -395,14 +397,14 @@ def test_reports_and_checks_while_training_writes(tiny: Config, tmp_path: Path) 
                 failures.append(error)
                 return
 
-    def begin(status: Status) -> None:
-        if status.entry is not None:
+    def begin(event: TrainEvent) -> None:
+        if event.entry is not None:
             began.set()
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        train(often, footage(), run, watcher=begin)
+        train(often, footage(), run, callback=begin)
     finally:
         began.set()
         ended.set()
@@ -417,7 +419,7 @@ def test_reports_and_checks_while_training_writes(tiny: Config, tmp_path: Path) 
 def test_leftovers_of_a_killed_process_are_removed(tiny: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedTraining):
-        train(tiny, footage(), run, watcher=StopAfter(2))
+        train(tiny, footage(), run, callback=StopAfter(2))
     (run / "state" / ".writing-abc.pt").write_bytes(b"half")
     (run / ".writing-folder").mkdir()
     train(tiny, footage(), run, resume=True)
@@ -460,7 +462,7 @@ def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, mo
 def test_a_process_that_dies_ends_the_others_with_a_sentence(tiny: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=10**6))
     with pytest.raises(TrainingFailed, match="go on with --resume"):
-        train(config, footage, tmp_path / "run", devices=2, watcher=KillBrother())
+        train(config, footage, tmp_path / "run", devices=2, callback=KillBrother())
     assert not multiprocessing.active_children()
 
 
@@ -470,7 +472,7 @@ class KillBrother:
     def __init__(self) -> None:
         self.updates = 0
 
-    def __call__(self, status: Status) -> None:
+    def __call__(self, event: TrainEvent) -> None:
         self.updates += 1
         if self.updates == 2:
             children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
@@ -480,7 +482,7 @@ class KillBrother:
             os.kill(next(child for child in trainers if child != os.getpid()), signal.SIGKILL)
 
 
-def damage(learner: Learner, where: str) -> None:
+def damage(learner: TrainStep, where: str) -> None:
     """A number that is none, as bad memory or an overflow gives it."""
     if where == "weights":
         tensor = next(parameter for parameter in learner.predictor.parameters() if parameter.ndim == 4)
@@ -497,9 +499,9 @@ def damage(learner: Learner, where: str) -> None:
 def test_numbers_that_are_none_are_never_saved(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    update = Learner.update
+    update = TrainStep.update
 
-    def damaging(self: Learner, batch: Batch, *, rate: float) -> object:
+    def damaging(self: TrainStep, batch: Batch, *, rate: float) -> object:
         done = update(self, batch, rate=rate)
         if batch.step == 4:
             damage(self, where)
@@ -507,7 +509,7 @@ def test_numbers_that_are_none_are_never_saved(
 
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, save_every_seconds=0.0))
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "update", damaging)
+        patch.setattr(TrainStep, "update", damaging)
         with pytest.raises(TrainingFailed, match="not finite"):
             train(config, footage(), tmp_path / "run")
     state = load_state(tmp_path / "run")

@@ -106,7 +106,9 @@ def export_lab4(
     /,
     *,
     out: Annotated[Path, Parameter(help="The checkpoint to write, such as epoch=69.ckpt.")],
-    epoch: Annotated[int | None, Parameter(help="Of the kept weights (--keep-every), those after this epoch.")] = None,
+    epoch: Annotated[
+        int | None, Parameter(help="Of the weights kept by --checkpoint-every, those after this epoch.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write a run of the course's networks as a checkpoint that the course's own Tester loads.

@@ -24,7 +24,7 @@ from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
 from posecast.reporting.run_report import write_report
-from posecast.training.state import Watcher
+from posecast.training.state import Callback
 from posecast.training.train import train
 
 MARKER = "demo.json"
@@ -47,7 +47,7 @@ def demo(
     *,
     minutes: float,
     say: Callable[[str], None],
-    watcher: Watcher,
+    callback: Callback,
     counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> Scores:
     """Make everything into `out` within `minutes`, replacing an earlier demo there; returns the scores.
@@ -71,7 +71,7 @@ def demo(
     training_s = max(1.0, left - scoring_seconds(untrained, judged, futures))
     say(f"Training for {training_s / 60:.1f} of {minutes:g} minutes ({out}/run)")
     budget = Budget(minutes=training_s / 60)
-    train(dataclasses.replace(config, budget=budget), footage, out / "run", watcher=watcher)
+    train(dataclasses.replace(config, budget=budget), footage, out / "run", callback=callback)
     left = ends + LATE_SHARE * 60.0 * minutes - time.monotonic()
     futures = min(futures, futures_within(left, untrained, judged))  # it may be busier by now
     fewer = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"

@@ -30,7 +30,7 @@ from posecast.model.device import MachineProfile, available_cores, cores_are_fre
 from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter
 from posecast.training.budget import measure_update, stages
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads
 
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "av", "pillow", "cyclopts", "rich", "safetensors", "torchmetrics")
@@ -191,7 +191,7 @@ def measured(config: Config, moves: Recording) -> tuple[float, float]:
     fabric = Fabric(accelerator="cpu", devices=1, precision=resolve_precision("auto", "cpu"))
     threads, shares = chosen_threads(fabric)
     with operator_threads(threads):
-        learner = Learner(fabric, config, shares=shares)
+        learner = TrainStep(fabric, config, shares=shares)
         try:
             cutter = build_cutter(config, Footage([moves], [moves]))
             update_s = measure_update(learner, cutter, *stages(config.training)[-1])

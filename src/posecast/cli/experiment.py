@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from posecast.cli.config_flags import NO_KNOBS, FlatKnobs, given
+from posecast.cli.config_flags import NO_SETTINGS, FlatSettings, given
 from posecast.cli.options import Data, Force, OnDevice, Out, at_least_one, note
 
 
@@ -22,11 +22,11 @@ def experiment(
     out: Out,
     seeds: Annotated[int, Parameter(help="Runs of each setting, from --seed on.")] = 3,
     futures: Annotated[int, Parameter(help="Sampled rollouts in each scoring.")] = 10,
-    recipe: Annotated[str | None, Parameter(help="Where the knobs start; lab4 where the grid names none.")] = None,
-    config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
+    recipe: Annotated[str | None, Parameter(help="The recipe to start from; lab4 where the grid names none.")] = None,
+    config: Annotated[Path | None, Parameter(help="A TOML or YAML file, laid on the recipe.")] = None,
     device: OnDevice = "auto",
     force: Force = False,
-    flags: FlatKnobs = NO_KNOBS,  # pyright: ignore[reportInvalidTypeForm]
+    flags: FlatSettings = NO_SETTINGS,  # pyright: ignore[reportInvalidTypeForm]
 ) -> None:
     """Train and score every setting under several seeds, and compare them on one page with findings.
 
@@ -56,7 +56,7 @@ def experiment(
         plan,
         device=device,
         say=note,
-        watcher=TrainingDisplay,
+        callback=TrainingDisplay,
         counting=counting,
         after_each=lambda: write_comparison(plan),
     )

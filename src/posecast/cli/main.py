@@ -15,7 +15,8 @@ from cyclopts import App, CycloptsError, Parameter
 from posecast import __version__
 from posecast.cli import course, data, evaluate, experiment, machine, train
 from posecast.cli.lab4 import lab4_app
-from posecast.cli.options import complain, is_verbose, set_volume, speaking
+from posecast.cli.options import complain, is_verbose, note, set_volume, speaking
+from posecast.config.overrides import RENAMED, RENAMED_VALUES
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.files import FAILING, FULL
 
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors become one sentence on stderr."""
     # Libraries speak to developers through warnings; a user can do nothing with them.
     warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics")
+    warnings.showwarning = _as_note
     set_volume("normal")
     try:
         for words in answer(arguments) or ():  # a command of `lab4` answers with those that it stands for
@@ -70,6 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
         complain("posecast: stopped.")
         return 130
     return 0
+
+
+def _as_note(message: Warning | str, *_: object) -> None:
+    """A warning as one line, without the place in the code that it comes from."""
+    note(f"posecast: {message}")
 
 
 def complain_about(error: Exception, sentence: str) -> None:
@@ -94,7 +101,25 @@ def sentence_of(error: OSError) -> str:
 
 def answer(words: list[str] | None) -> list[list[str]] | None:
     """Run one command and return its answer; None stands for the words that the program was called with."""
+    words = present_names(sys.argv[1:] if words is None else words)
     return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def present_names(words: list[str]) -> list[str]:
+    """The words of a command with the old names of settings and of their choices replaced, and a line for each."""
+    found: list[str] = []
+    choices: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        now = RENAMED.get(name.replace("-", "_")) if word.startswith("--") else None
+        if now is None:
+            found.append(choices.get(word, word))
+            choices = {}
+            continue
+        choices = RENAMED_VALUES.get(now, {})
+        note(f"posecast: --{name} is now --{now.replace('_', '-')}; the old name will be gone.")
+        found.append(f"--{now.replace('_', '-')}" + (f"={choices.get(value, value)}" if equals else ""))
+    return found
 
 
 def run_and_exit() -> None:

@@ -23,7 +23,7 @@ from posecast.cli.options import is_quiet
 from posecast.training.state import epoch_means
 
 if TYPE_CHECKING:
-    from posecast.training.state import Standing, Status
+    from posecast.training.state import TrainEvent, TrainState
 
 LINE_SECONDS = 15.0
 """From one plain line to the next where there is no terminal."""
@@ -127,7 +127,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
 
 
 class TrainingDisplay:
-    """A watcher of training: a bar with loss, rate, distortion and speed; a line for each validated epoch.
+    """A callback of training: a bar with loss, rate, distortion and speed; a line for each validated epoch.
 
     Starts with what it is first told, in the process that trains, so that it can be sent there.
     """
@@ -140,30 +140,30 @@ class TrainingDisplay:
         self._line = ""
         self._quiet = is_quiet()
 
-    def __call__(self, status: Status) -> None:
+    def __call__(self, event: TrainEvent) -> None:
         if self._quiet:
             return
-        standing = status.standing
+        train_state = event.train_state
         if self._pace is None:
-            self._start(standing)
+            self._start(train_state)
         assert self._pace is not None
-        self._pace.note(standing.step, standing.num_steps)
-        means = epoch_means(standing.sums)
-        if status.update is not None and means["loss"] is not None:
+        self._pace.note(train_state.step, train_state.num_steps)
+        means = epoch_means(train_state.sums)
+        if event.update is not None and means["loss"] is not None:
             fields: dict[str, Any] = {
                 "loss": f"{means['loss']:.5f}",
                 "distortion": shown(means["distortion"], 0),
                 "rate": shown(means["rate"]),
-                "best": "" if standing.best_psnr_db == -math.inf else f" · val {standing.best_psnr_db:.2f} dB",
-                "speed": f"{standing.sums['predictions'] / max(standing.sums['seconds'], 1e-9):.0f}",
-                "skipped": f" · {standing.skipped} updates skipped" if standing.skipped else "",
+                "best": "" if train_state.best_psnr_db == -math.inf else f" · val {train_state.best_psnr_db:.2f} dB",
+                "speed": f"{train_state.sums['predictions'] / max(train_state.sums['seconds'], 1e-9):.0f}",
+                "skipped": f" · {train_state.skipped} updates skipped" if train_state.skipped else "",
             }
             self._line = "loss {loss}, {speed} frames/s{best}{skipped}".format(**fields).replace(" ·", ",")
             if self._progress is not None:
-                self._progress.update(self._task, completed=standing.step, total=standing.num_steps, **fields)
-        if status.entry is not None and status.entry["validation_loss"] is not None:
-            self._tell(status.entry, standing.best_psnr_db)
-        if standing.step >= standing.num_steps and status.entry is not None:
+                self._progress.update(self._task, completed=train_state.step, total=train_state.num_steps, **fields)
+        if event.entry is not None and event.entry["validation_loss"] is not None:
+            self._tell(event.entry, train_state.best_psnr_db)
+        if train_state.step >= train_state.num_steps and event.entry is not None:
             self.close()
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class TrainingDisplay:
         if self._heart is not None:
             self._heart.stop()
 
-    def _start(self, standing: Standing) -> None:
+    def _start(self, train_state: TrainState) -> None:
         self._pace = pace = Pace()
         console = Console(stderr=True)
         if not console.is_terminal:
@@ -192,7 +192,9 @@ class TrainingDisplay:
             transient=True,
         )
         blank = dict.fromkeys(("loss", "distortion", "rate", "speed", "best", "skipped"), "")
-        self._task = self._progress.add_task("training", total=standing.num_steps, completed=standing.step, **blank)
+        self._task = self._progress.add_task(
+            "training", total=train_state.num_steps, completed=train_state.step, **blank
+        )
         self._progress.start()
 
     def _tell(self, entry: dict[str, Any], best_psnr_db: float) -> None:
@@ -215,30 +217,30 @@ def shown(value: float | None, digits: int = 1) -> str:
 
 
 class TensorBoardWriter:
-    """A watcher that writes each epoch's numbers as TensorBoard scalars into a folder; needs the extra."""
+    """A callback that writes each epoch's numbers as TensorBoard scalars into a folder; needs the extra."""
 
     def __init__(self, folder: str) -> None:
         self._folder, self._writer = folder, None
 
-    def __call__(self, status: Status) -> None:
-        if status.entry is None:
+    def __call__(self, event: TrainEvent) -> None:
+        if event.entry is None:
             return
         if self._writer is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._writer = SummaryWriter(self._folder)
-        for name, value in status.entry.items():
+        for name, value in event.entry.items():
             if isinstance(value, int | float) and name not in ("epoch", "step"):
-                self._writer.add_scalar(name, value, status.entry["step"])
+                self._writer.add_scalar(name, value, event.entry["step"])
         self._writer.flush()
 
 
 @dataclasses.dataclass(frozen=True)
-class Watchers:
-    """Several watchers as one."""
+class Callbacks:
+    """Several callbacks as one."""
 
-    watchers: tuple[Callable[[Status], None], ...]
+    callbacks: tuple[Callable[[TrainEvent], None], ...]
 
-    def __call__(self, status: Status) -> None:
-        for watcher in self.watchers:
-            watcher(status)
+    def __call__(self, event: TrainEvent) -> None:
+        for callback in self.callbacks:
+            callback(event)

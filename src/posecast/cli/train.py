@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from posecast.cli.config_flags import NO_KNOBS, FlatKnobs, given
+from posecast.cli.config_flags import NO_SETTINGS, FlatSettings, given
 from posecast.cli.options import Data, Force, OnDevice, Out, Seed, at_least_one, note
 from posecast.config.schema import Config, parse_size
 from posecast.errors import InputError
@@ -40,7 +40,7 @@ def demo(
     choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden)
     display = TrainingDisplay()
     try:
-        scores = tell_story(out, config, choreography, minutes=minutes, say=note, watcher=display, counting=counting)
+        scores = tell_story(out, config, choreography, minutes=minutes, say=note, callback=display, counting=counting)
     finally:
         display.close()
     print_scores(scores)
@@ -52,9 +52,10 @@ def train(
     data: Data,
     out: Out,
     recipe: Annotated[
-        str | None, Parameter(help="Where the knobs start: anchored (default), stationary (z means something) or lab4.")
+        str | None,
+        Parameter(help="Where to start: anchored (default), people, stationary (z means something) or lab4."),
     ] = None,
-    config: Annotated[Path | None, Parameter(help="A TOML or YAML file of knobs, laid on the recipe.")] = None,
+    config: Annotated[Path | None, Parameter(help="A TOML or YAML file of settings, laid on the recipe.")] = None,
     device: OnDevice = "auto",
     devices: Annotated[int, Parameter(help="Processes, or GPUs.")] = 1,
     threads: Annotated[
@@ -74,9 +75,9 @@ def train(
     deterministic: Annotated[bool, Parameter(help="On a GPU: only operators that repeat exactly.")] = False,
     tensorboard: Annotated[bool, Parameter(help="Write OUT/tensorboard too; needs posecast[tensorboard].")] = False,
     force: Force = False,
-    flags: FlatKnobs = NO_KNOBS,  # pyright: ignore[reportInvalidTypeForm]
+    flags: FlatSettings = NO_SETTINGS,  # pyright: ignore[reportInvalidTypeForm]
 ) -> None:
-    """Train a run. A recipe's knobs are changed by --config, then by flags."""
+    """Train a run. A recipe's settings are changed by --config, then by flags."""
     from posecast.config.overrides import build_config
 
     if tensorboard:
@@ -92,7 +93,7 @@ def train(
         return
     from functools import partial
 
-    from posecast.cli.progress_bars import TensorBoardWriter, TrainingDisplay, Watchers, counting
+    from posecast.cli.progress_bars import Callbacks, TensorBoardWriter, TrainingDisplay, counting
     from posecast.data.cache import load_footage
     from posecast.training.train import train as train_run
 
@@ -102,9 +103,9 @@ def train(
         load_footage(data, parse_size(whole.size), progress=progress, threads=threads)
     tell_machine(device)
     display = TrainingDisplay()
-    watchers: tuple[Any, ...] = (display,)
+    callbacks: tuple[Any, ...] = (display,)
     if tensorboard:
-        watchers += (TensorBoardWriter(str(out / "tensorboard")),)
+        callbacks += (TensorBoardWriter(str(out / "tensorboard")),)
     try:
         train_run(
             whole,
@@ -118,7 +119,7 @@ def train(
             resume=resume,
             force=force,
             deterministic=deterministic,
-            watcher=Watchers(watchers),
+            callback=Callbacks(callbacks),
         )
     finally:
         display.close()

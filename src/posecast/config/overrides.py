@@ -9,17 +9,18 @@ import dataclasses
 import difflib
 import tomllib
 import typing
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from posecast.config.recipes import RECIPES
-from posecast.config.schema import SECTIONS, Anchored, Budget, Config, Lab4, knobs, parse_size
+from posecast.config.schema import SECTIONS, Anchored, Budget, Config, Lab4, parse_size, settings_of
 from posecast.errors import InputError
 
 
 def build_config(recipe: str | None = None, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
-    """Recipe, then file, then flags; each may change some knobs, by name. Raises InputError.
+    """Recipe, then file, then flags; each may change some settings, by name. Raises InputError.
 
     >>> build_config("lab4", flags={"batch_size": 4}).training.batch_size
     4
@@ -46,7 +47,7 @@ def as_flags(config: Config) -> list[str]:
     start = RECIPES[config.recipe]
     for section in (*SECTIONS, ""):
         now, before = ((getattr(one, section) if section else one) for one in (config, start))
-        for name, _, _ in knobs(type(now)):
+        for name, _, _ in settings_of(type(now)):
             value = getattr(now, name)
             if value is not None and value != getattr(before, name):
                 several = value if isinstance(value, tuple) else (value,)
@@ -55,10 +56,10 @@ def as_flags(config: Config) -> list[str]:
 
 
 def change(config: Config, settings: Mapping[str, Any], where: str) -> Config:
-    """A copy with some knobs changed. A budget replaces the budget; unknown names are errors."""
+    """A copy with some settings changed. A budget replaces the budget; unknown names are errors."""
     sections = {name: getattr(config, name) for name in SECTIONS}
     changes: dict[str, dict[str, Any]] = {name: {} for name in ("", *SECTIONS)}
-    for name, value in settings.items():
+    for name, value in renamed(settings, where).items():
         section = section_of(config, name, where)
         owner = sections[section] if section else config
         changes[section][name] = checked(type(owner), name, value, where)
@@ -73,11 +74,47 @@ def change(config: Config, settings: Mapping[str, Any], where: str) -> Config:
     return dataclasses.replace(config, **top, **sections)
 
 
+RENAMED = {
+    "withheld": "first_frame_dropout",
+    "imagined": "prior_mean_share",
+    "growth": "clip_length_curriculum",
+    "moved": "shift_prob",
+    "moved_shift": "max_shift",
+    "moved_scale": "max_scale",
+    "mirrored": "flip_prob",
+    "blank_poses": "pose_dropout",
+    "clip_norm": "max_grad_norm",
+    "colours": "decoder",
+    "latent_spans": "latent_scope",
+    "keep_every": "checkpoint_every",
+    "show_every": "sample_every",
+}
+"""Old names of settings, read until the next release."""
+RENAMED_VALUES = {
+    "decoder": {"painted": "direct", "copied": "copy"},
+    "latent_scope": {"cell": "spatial", "picture": "global"},
+}
+
+
+def renamed(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings under their present names, with a warning for each old one. Raises InputError."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        now = RENAMED.get(name, name)
+        if now in found or (now != name and now in settings):
+            raise InputError(f"{where}: {name!r} is an old name of {now!r}, which is given, too; leave one out.")
+        if now != name:
+            warnings.warn(f"{where}: {name!r} is now {now!r}; the old name will be gone.", FutureWarning, stacklevel=2)
+        values = RENAMED_VALUES.get(now, {})
+        found[now] = values.get(value, value) if isinstance(value, str) else value
+    return found
+
+
 def section_of(config: Config, name: str, where: str) -> str:
-    """The section a knob belongs to, "" for the configuration itself."""
-    owners = {entry: "" for entry, _, _ in knobs(Config)}
+    """The section a setting belongs to, "" for the configuration itself."""
+    owners = {entry: "" for entry, _, _ in settings_of(Config)}
     for section in SECTIONS:
-        owners |= {entry: section for entry, _, _ in knobs(type(getattr(config, section)))}
+        owners |= {entry: section for entry, _, _ in settings_of(type(getattr(config, section)))}
     if name in owners:
         return owners[name]
     elsewhere = [r for r, other in RECIPES.items() if hasattr(other.networks, name)]
@@ -87,19 +124,19 @@ def section_of(config: Config, name: str, where: str) -> str:
         )
     close = difflib.get_close_matches(name, owners, 1)
     hint = f"did you mean {close[0]!r}?" if close else "posecast train --help lists all."
-    raise InputError(f"{where}: there is no knob {name!r}; {hint}")
+    raise InputError(f"{where}: there is no setting {name!r}; {hint}")
 
 
 def checked(section: type, name: str, value: Any, where: str) -> Any:
-    """`value` as the knob's type, within its range. Raises InputError."""
-    hint, entry = next((hint, entry) for knob_name, hint, entry in knobs(section) if knob_name == name)
+    """`value` as the setting's type, within its range. Raises InputError."""
+    hint, entry = next((hint, entry) for setting_name, hint, entry in settings_of(section) if setting_name == name)
     if name == "size":
         return "{}x{}".format(*parse_size(value))
     converted = converted_to(hint, value)
     may_be_none = value is None and type(None) in typing.get_args(hint)
     if converted is None and not may_be_none:
         raise InputError(f"{where}: {name} is {value!r}; expected {describe(hint)}.")
-    least, most = entry.metadata["least"], entry.metadata["most"]
+    least, most = entry.metadata["ge"], entry.metadata["le"]
     for number in converted if isinstance(converted, tuple) else (converted,):
         if isinstance(number, int | float) and least is not None and not least <= number <= most:
             raise InputError(f"{where}: {name} is {number}; expected a number from {least} to {most}.")
@@ -136,7 +173,7 @@ def describe(hint: Any) -> str:
 
 
 def check_whole(config: Config) -> None:
-    """What no knob alone can break. Raises InputError."""
+    """What no setting alone can break. Raises InputError."""
     stride = config.networks.stride
     if any(side % stride for side in parse_size(config.size)):
         raise InputError(
@@ -150,7 +187,7 @@ def check_whole(config: Config) -> None:
 
 
 def check_anchored(networks: Anchored) -> None:
-    """What no knob of our networks alone can break. Raises InputError."""
+    """What no setting of our networks alone can break. Raises InputError."""
     if any(width % 8 for width in networks.widths):
         raise InputError(f"The widths are {networks.widths}; each must be a multiple of 8.")
     if networks.prior == "stationary" and networks.latent_channels % 2:
@@ -161,7 +198,7 @@ def check_anchored(networks: Anchored) -> None:
 
 
 def read_settings(file: Path) -> Mapping[str, Any]:
-    """The knobs of a TOML or YAML file; sections are allowed and flattened. Raises InputError."""
+    """The settings of a TOML or YAML file; sections are allowed and flattened. Raises InputError."""
     try:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".toml":
@@ -180,7 +217,7 @@ def read_settings(file: Path) -> Mapping[str, Any]:
             raise
         raise InputError(f"The configuration file {file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
-        raise InputError(f"The configuration file {file} holds no table of knobs; expected lines 'name = value'.")
+        raise InputError(f"The configuration file {file} holds no table of settings; expected lines 'name = value'.")
     flat: dict[str, Any] = {}
     for name, value in content.items():
         if name in SECTIONS and isinstance(value, dict):
@@ -201,7 +238,7 @@ def from_dict(content: Mapping[str, Any]) -> Config:
     for section in SECTIONS:
         values = content.get(section) or {}
         if not isinstance(values, dict):
-            raise InputError(f"config.json: {section} is {str(values)[:40]!r}; expected a table of knobs.")
+            raise InputError(f"config.json: {section} is {str(values)[:40]!r}; expected a table of settings.")
         flat |= values
     config = change(Config(recipe, kind()), flat, "config.json")
     check_whole(config)

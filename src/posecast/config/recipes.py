@@ -18,9 +18,9 @@ RECIPES: dict[str, Config] = {
             clip_length=2,
             batch_size=14,
             optimizer="muon",
-            imagined=0.5,
-            moved=0.5,
-            blank_poses=0.1,
+            prior_mean_share=0.5,
+            shift_prob=0.5,
+            pose_dropout=0.1,
             validate_every=10,
         ),
     ),
@@ -51,20 +51,20 @@ _FED_BACK = dataclasses.replace(
         RECIPES["anchored"].training,
         clip_length=8,
         batch_size=4,
-        growth=(0.01, 0.5, 1.0),
-        withheld=0.5,
+        clip_length_curriculum=(0.01, 0.5, 1.0),
+        first_frame_dropout=0.5,
         validate_every=5,
     ),
 )
 
 
 # For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
-RECIPES["people"] = dataclasses.replace(_FED_BACK, recipe="people", networks=Anchored(attention=2, colours="copied"))
+RECIPES["people"] = dataclasses.replace(_FED_BACK, recipe="people", networks=Anchored(attention=2, decoder="copy"))
 
 
 # z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
 RECIPES["stationary"] = dataclasses.replace(
     _FED_BACK,
     recipe="stationary",
-    networks=Anchored(attention=2, latent_spans="picture", latent_channels=16, prior="stationary"),
+    networks=Anchored(attention=2, latent_scope="global", latent_channels=16, prior="stationary"),
 )

@@ -1,7 +1,7 @@
-"""Every knob, as frozen dataclasses, and the named recipes.
+"""Every setting, as frozen dataclasses.
 
-A knob is declared once, with its default, its range and a sentence; flags, files and the help follow from that.
-Knows no torch and no files. Next: `overrides.py`, which changes knobs from a file or the command line.
+A setting is declared once, with its default, its range and its help; flags, files and the reference follow from that.
+Knows no torch and no files. Next: `overrides.py`, which changes settings from a file or the command line.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from typing import Any, Literal
 from posecast.errors import InputError
 
 
-def knob(default: Any, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
+def setting(default: Any, help: str, *, ge: float | None = None, le: float | None = None) -> Any:
     """A dataclass field with its sentence and its allowed range."""
-    return field(default=default, metadata={"sentence": sentence, "least": least, "most": most})
+    return field(default=default, metadata={"help": help, "ge": ge, "le": le})
 
 
 @dataclass(frozen=True)
 class Anchored:
     """Our networks: strided, anchored on a real frame."""
 
-    widths: tuple[int, ...] = knob(
-        (32, 64, 96), "Channels at each scale, finest first; multiples of 8.", least=8, most=4096
+    widths: tuple[int, ...] = setting(
+        (32, 64, 96), "Channels at each scale, finest first; multiples of 8.", ge=8, le=4096
     )
-    blocks: int = knob(2, "Residual blocks at each scale of the decoder.", least=1, most=64)
-    pose_blocks: int = knob(2, "Residual blocks at each scale of the pose encoder.", least=1, most=64)
-    finest_blocks: int = knob(
+    blocks: int = setting(2, "Residual blocks at each scale of the decoder.", ge=1, le=64)
+    pose_blocks: int = setting(2, "Residual blocks at each scale of the pose encoder.", ge=1, le=64)
+    finest_blocks: int = setting(
         1,
         "Residual blocks at the finest scale of the encoders of frames and of the anchor; coarser ones have one.",
-        least=0,
-        most=64,
+        ge=0,
+        le=64,
     )
-    patch: int = knob(2, "Pixels on a side that the first layer folds into channels.", least=1, most=16)
-    latent_channels: int = knob(8, "Channels of z.", least=1, most=1024)
-    latent_spans: Literal["cell", "picture"] = knob(
-        "cell", "What one z describes: each cell of the coarsest scale, or the whole picture."
+    patch: int = setting(2, "Pixels on a side that the first layer folds into channels.", ge=1, le=16)
+    latent_channels: int = setting(8, "Channels of z.", ge=1, le=1024)
+    latent_scope: Literal["spatial", "global"] = setting(
+        "spatial", "What one z describes: each cell of the coarsest scale, or the whole picture."
     )
-    prior: Literal["fixed", "learned", "recurrent", "stationary"] = knob(
+    prior: Literal["fixed", "learned", "recurrent", "stationary"] = setting(
         "fixed",
         "Prior of z: N(0, I); learned from previous frame, pose and anchor; with a recurrent state beside them; or "
         "stationary, pairs of channels that swing and forget at learned paces.",
     )
-    attention: int = knob(
+    attention: int = setting(
         0,
         "Coarsest scales, if there are so many, at which the pose asks the whole anchor, not only its own cell.",
-        least=0,
-        most=16,
+        ge=0,
+        le=16,
     )
-    colours: Literal["painted", "copied"] = knob(
-        "painted", "A picture's colours: painted from nothing, or the anchor's pixels that a pose finds, then changed."
+    decoder: Literal["direct", "copy"] = setting(
+        "direct", "How a picture is decoded: directly, or from the anchor's pixels that a pose finds, then changed."
     )
-    pose_window: int = knob(1, "Pose maps seen on each side of the current one.", least=0, most=16)
-    feedback: Literal["frame", "none"] = knob(
+    pose_window: int = setting(1, "Pose maps seen on each side of the current one.", ge=0, le=16)
+    feedback: Literal["frame", "none"] = setting(
         "frame",
         "What a frame is decoded from besides pose, anchor and z: the last predicted frame, or none, so that errors "
         "cannot add up and a clip is one batch.",
@@ -73,14 +73,14 @@ class Anchored:
 class Lab4:
     """The course's networks."""
 
-    frame_channels: int = knob(128, "Features of a frame (the course's F_dim).", least=8, most=4096)
-    pose_channels: int = knob(32, "Features of a pose map (the course's L_dim).", least=2, most=4096)
-    latent_channels: int = knob(12, "Channels of z (the course's N_dim).", least=4, most=1024)
-    fusion_channels: int = knob(192, "Features of the fused decoder (the course's D_out_dim).", least=8, most=4096)
-    posterior_sees: Literal["current", "previous"] = knob(
+    frame_channels: int = setting(128, "Features of a frame (the course's F_dim).", ge=8, le=4096)
+    pose_channels: int = setting(32, "Features of a pose map (the course's L_dim).", ge=2, le=4096)
+    latent_channels: int = setting(12, "Channels of z (the course's N_dim).", ge=4, le=1024)
+    fusion_channels: int = setting(192, "Features of the fused decoder (the course's D_out_dim).", ge=8, le=4096)
+    posterior_sees: Literal["current", "previous"] = setting(
         "current", "The frame the posterior sees: current (the assignment) or previous (the report's code)."
     )
-    output: Literal["sigmoid", "clamp", "none"] = knob(
+    output: Literal["sigmoid", "clamp", "none"] = setting(
         "sigmoid", "How the painted frame is kept within [0, 1]; none as in the original."
     )
 
@@ -97,107 +97,107 @@ class Lab4:
 class Bound:
     """The evidence lower bound: its likelihood and its KL weight."""
 
-    likelihood_variance: float | Literal["optimal"] = knob(
+    likelihood_variance: float | Literal["optimal"] = setting(
         "optimal",
         "Variance of the Gaussian likelihood, pixels in [0, 1]; 3072 is the course's (docs/theory.md), "
         "optimal the batch's own mean squared error.",
-        least=1e-8,
-        most=1e6,
+        ge=1e-8,
+        le=1e6,
     )
-    kl_schedule: Literal["constant", "monotonic", "cyclical"] = knob("constant", "How the KL weight moves over epochs.")
-    kl_peak: float = knob(1.0, "The KL weight's highest value.", least=0.0, most=1e6)
-    kl_floor: float = knob(0.0, "The KL weight where a rise starts.", least=0.0, most=1e6)
-    kl_period: float = knob(10.0, "Epochs of one cycle, or of the single monotonic rise.", least=1e-3, most=1e9)
-    kl_ramp: float = knob(1.0, "Share of the period spent rising.", least=1e-6, most=1.0)
+    kl_schedule: Literal["constant", "monotonic", "cyclical"] = setting(
+        "constant", "How the KL weight moves over epochs."
+    )
+    kl_peak: float = setting(1.0, "The KL weight's highest value.", ge=0.0, le=1e6)
+    kl_floor: float = setting(0.0, "The KL weight where a rise starts.", ge=0.0, le=1e6)
+    kl_period: float = setting(10.0, "Epochs of one cycle, or of the single monotonic rise.", ge=1e-3, le=1e9)
+    kl_ramp: float = setting(1.0, "Share of the period spent rising.", ge=1e-6, le=1.0)
 
 
 @dataclass(frozen=True)
 class Training:
     """The training loop."""
 
-    clip_length: int = knob(8, "Frames in a clip; the first is given, the others are predicted.", least=2, most=100_000)
-    batch_size: int = knob(8, "Clips in one update, over all processes.", least=1, most=100_000)
-    clips_per_epoch: int = knob(0, "Clips in an epoch; 0: training frames divided by clip length.", least=0, most=10**9)
-    optimizer: Literal["adamw", "adam", "muon"] = knob(
+    clip_length: int = setting(8, "Frames in a clip; the first is given, the others are predicted.", ge=2, le=100_000)
+    batch_size: int = setting(8, "Clips in one update, over all processes.", ge=1, le=100_000)
+    clips_per_epoch: int = setting(0, "Clips in an epoch; 0: training frames divided by clip length.", ge=0, le=10**9)
+    optimizer: Literal["adamw", "adam", "muon"] = setting(
         "adamw", "Adam; Adam with decoupled weight decay; or Muon for large kernels and AdamW for the rest."
     )
-    learning_rate: float = knob(2e-3, "The learning rate's highest value.", least=1e-9, most=10.0)
-    learning_rate_schedule: Literal["cosine", "milestones", "constant"] = knob(
+    learning_rate: float = setting(2e-3, "The learning rate's highest value.", ge=1e-9, le=10.0)
+    learning_rate_schedule: Literal["cosine", "milestones", "constant"] = setting(
         "cosine", "How the learning rate falls after the warm-up."
     )
-    warmup_steps: int = knob(100, "Updates in which the learning rate rises from 0.", least=0, most=10**9)
-    milestones: tuple[float, ...] = knob(
-        (0.5, 0.8), "Shares of all updates after which the learning rate is multiplied.", least=0.0, most=1.0
+    warmup_steps: int = setting(100, "Updates in which the learning rate rises from 0.", ge=0, le=10**9)
+    milestones: tuple[float, ...] = setting(
+        (0.5, 0.8), "Shares of all updates after which the learning rate is multiplied.", ge=0.0, le=1.0
     )
-    milestone_factor: float = knob(0.1, "What a milestone multiplies the learning rate by.", least=0.0, most=1.0)
-    beta1: float = knob(0.9, "Adam's memory of gradients.", least=0.0, most=0.999999)
-    beta2: float = knob(0.95, "Adam's memory of squared gradients.", least=0.0, most=0.999999)
-    weight_decay: float = knob(0.01, "Weight decay of AdamW and Muon.", least=0.0, most=10.0)
-    clip_norm: float = knob(1.0, "Gradients are scaled down to this norm; 0: never.", least=0.0, most=1e9)
-    ema_decay: float = knob(
-        0.999, "Share of the averaged weights kept at each update; 0: no averaging.", least=0.0, most=0.999999
+    milestone_factor: float = setting(0.1, "What a milestone multiplies the learning rate by.", ge=0.0, le=1.0)
+    beta1: float = setting(0.9, "Adam's memory of gradients.", ge=0.0, le=0.999999)
+    beta2: float = setting(0.95, "Adam's memory of squared gradients.", ge=0.0, le=0.999999)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW and Muon.", ge=0.0, le=10.0)
+    max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm; 0: never.", ge=0.0, le=1e9)
+    ema_decay: float = setting(
+        0.999, "Share of the averaged weights kept at each update; 0: no averaging.", ge=0.0, le=0.999999
     )
-    training_share: float = knob(
-        1.0, "Share of the training frames that is used, counted from the first.", least=1e-6, most=1.0
+    training_share: float = setting(
+        1.0, "Share of the training frames that is used, counted from the first.", ge=1e-6, le=1.0
     )
-    fast_epochs: int = knob(0, "The first so many epochs are fast: they see a share of the clips.", least=0, most=10**9)
-    fast_share: float = knob(
-        0.4, "Share of the training frames seen in fast epochs, from the first.", least=1e-6, most=1.0
+    fast_epochs: int = setting(0, "The first so many epochs are fast: they see a share of the clips.", ge=0, le=10**9)
+    fast_share: float = setting(
+        0.4, "Share of the training frames seen in fast epochs, from the first.", ge=1e-6, le=1.0
     )
-    growth: tuple[float, ...] = knob(
+    clip_length_curriculum: tuple[float, ...] = setting(
         (1.0,),
         "Clip lengths in the order they come, as shares of --clip-length; each has as many updates. Shorter clips come "
         "in larger batches: an update has as many predictions.",
-        least=1e-6,
-        most=1.0,
+        ge=1e-6,
+        le=1.0,
     )
-    withheld: float = knob(
-        0.0, "Share of the clips that start from nothing: their first frame is not shown.", least=0.0, most=1.0
+    first_frame_dropout: float = setting(
+        0.0, "Share of the clips that start from nothing: their first frame is not shown.", ge=0.0, le=1.0
     )
-    imagined: float = knob(
-        0.0, "Share of the clips painted from the prior's mean, as a rollout is.", least=0.0, most=1.0
+    prior_mean_share: float = setting(
+        0.0, "Share of the clips painted from the prior's mean, as a rollout is.", ge=0.0, le=1.0
     )
-    moved: float = knob(0.0, "Share of the clips whose person is put elsewhere in the room.", least=0.0, most=1.0)
-    moved_shift: float = knob(
-        0.3, "The farthest a person is moved aside, as a share of the width.", least=0.0, most=1.0
+    shift_prob: float = setting(0.0, "Share of the clips whose person is put elsewhere in the room.", ge=0.0, le=1.0)
+    max_shift: float = setting(0.3, "The farthest a person is moved aside, as a share of the width.", ge=0.0, le=1.0)
+    max_scale: float = setting(0.1, "The largest change of a moved person's size, as a share.", ge=0.0, le=1.0)
+    flip_prob: float = setting(
+        0.5, "Share of the moved persons that are mirrored, left limbs as right.", ge=0.0, le=1.0
     )
-    moved_scale: float = knob(0.1, "The largest change of a moved person's size, as a share.", least=0.0, most=1.0)
-    mirrored: float = knob(
-        0.5, "Share of the moved persons that are mirrored, left limbs as right.", least=0.0, most=1.0
-    )
-    blank_poses: float = knob(0.0, "Share of the clips some of whose pose maps are blank.", least=0.0, most=1.0)
-    teacher_forcing: float = knob(0.0, "Teacher-forcing rate at the start.", least=0.0, most=1.0)
-    teacher_forcing_step: float = knob(0.0, "What an epoch of decay takes off the rate.", least=0.0, most=1.0)
-    teacher_forcing_decay_from: int = knob(0, "The first epoch of decay, counted from 0.", least=0, most=10**9)
-    teacher_forcing_coin: Literal["epoch", "batch", "frame"] = knob(
+    pose_dropout: float = setting(0.0, "Share of the clips some of whose pose maps are blank.", ge=0.0, le=1.0)
+    teacher_forcing: float = setting(0.0, "Teacher-forcing rate at the start.", ge=0.0, le=1.0)
+    teacher_forcing_step: float = setting(0.0, "What an epoch of decay takes off the rate.", ge=0.0, le=1.0)
+    teacher_forcing_decay_from: int = setting(0, "The first epoch of decay, counted from 0.", ge=0, le=10**9)
+    teacher_forcing_coin: Literal["epoch", "batch", "frame"] = setting(
         "batch", "What one toss decides: an epoch (as in the course), a batch, or a frame."
     )
-    validate_every: int = knob(
-        5, "Epochs from one validation to the next; the last epoch always has one.", least=1, most=10**9
+    validate_every: int = setting(
+        5, "Epochs from one validation to the next; the last epoch always has one.", ge=1, le=10**9
     )
-    validation_frames: int = knob(
-        0, "Frames at the start of each validation recording that validation sees; 0: all.", least=0, most=10**9
+    validation_frames: int = setting(
+        0, "Frames at the start of each validation recording that validation sees; 0: all.", ge=0, le=10**9
     )
-    show_every: int = knob(
+    sample_every: int = setting(
         0,
         "Epochs from one picture of the validation rollout (RUN/samples/epochs) to the next; 0: none.",
-        least=0,
-        most=10**9,
+        ge=0,
+        le=10**9,
     )
-    keep_every: int = knob(
-        0, "Epochs from one kept set of weights (RUN/epochs) to the next; 0: only the best.", least=0, most=10**9
+    checkpoint_every: int = setting(
+        0, "Epochs from one kept set of weights (RUN/epochs) to the next; 0: only the best.", ge=0, le=10**9
     )
-    save_every_seconds: float = knob(60.0, "Seconds from one saved state to the next.", least=0.0, most=1e9)
+    save_every_seconds: float = setting(60.0, "Seconds from one saved state to the next.", ge=0.0, le=1e9)
 
 
 @dataclass(frozen=True)
 class Budget:
     """How long to train: exactly one of the three."""
 
-    epochs: int | None = knob(None, "Train this many epochs.", least=1, most=10**9)
-    steps: int | None = knob(None, "Train this many updates.", least=1, most=10**12)
-    minutes: float | None = knob(
-        None, "Train about this many minutes; the speed is measured at the start.", least=1e-3, most=1e6
+    epochs: int | None = setting(None, "Train this many epochs.", ge=1, le=10**9)
+    steps: int | None = setting(None, "Train this many updates.", ge=1, le=10**12)
+    minutes: float | None = setting(
+        None, "Train about this many minutes; the speed is measured at the start.", ge=1e-3, le=1e6
     )
 
 
@@ -207,11 +207,11 @@ class Config:
 
     recipe: str
     networks: Anchored | Lab4
-    size: str = knob("32x64", "Height x width of the pictures the model sees.")
+    size: str = setting("32x64", "Height x width of the pictures the model sees.")
     bound: Bound = Bound()
     training: Training = Training()
     budget: Budget = Budget(minutes=15.0)
-    seed: int = knob(0, "Seed of weights, clips, coins and noise.", least=0, most=2**63 - 1)
+    seed: int = setting(0, "Seed of weights, clips, coins and noise.", ge=0, le=2**63 - 1)
 
 
 SECTIONS = ("networks", "bound", "training", "budget")
@@ -220,8 +220,8 @@ SECTIONS = ("networks", "bound", "training", "budget")
 _types = functools.cache(typing.get_type_hints)
 
 
-def knobs(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Name, type and field of every knob of one section."""
+def settings_of(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Name, type and field of every setting of one section."""
     hints = _types(section)
     for entry in dataclasses.fields(section):
         if entry.metadata:

@@ -2,7 +2,7 @@
 
 In: the template's options. Out: words of `posecast train`, `evaluate`, `import-lab4`, `submit`, and sentences on
 what surprises. Nothing here runs, and nothing knows torch.
-Next: `lab4.py`, which prints what is made here; `overrides.py` turns knobs into words.
+Next: `lab4.py`, which prints what is made here; `overrides.py` turns settings into words.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from posecast.errors import InputError
 
 Words = list[str]
 
-# Options whose value is a knob's value as it is.
+# Options whose value is a setting's value as it is.
 SAME_VALUE = {
     "batch_size": "batch_size",
     "lr": "learning_rate",
     "num_epoch": "epochs",
-    "per_save": "keep_every",
+    "per_save": "checkpoint_every",
     "partial": "training_share",
     "train_vi_len": "clip_length",
     "val_vi_len": "validation_frames",
@@ -35,7 +35,7 @@ SAME_VALUE = {
     "tfr": "teacher_forcing",
     "tfr_sde": "teacher_forcing_decay_from",
     "tfr_d_step": "teacher_forcing_step",
-    "grad_norm": "clip_norm",
+    "grad_norm": "max_grad_norm",
     "posterior_sees": "posterior_sees",
     "seed": "seed",
 }
@@ -58,31 +58,31 @@ def train_words(options: LabTrain) -> Words:
 def train_config(options: LabTrain) -> Config:
     """The whole configuration that the options mean. Raises InputError, naming the option."""
     config = RECIPES["lab4"]
-    for option, knob in SAME_VALUE.items():
-        config = change(config, {knob: getattr(options, option)}, f"--{option}")
-    for option, knobs in translated(options).items():
-        config = change(config, knobs, f"--{option}")
+    for option, setting in SAME_VALUE.items():
+        config = change(config, {setting: getattr(options, option)}, f"--{option}")
+    for option, settings in translated(options).items():
+        config = change(config, settings, f"--{option}")
     check_whole(config)
     return config
 
 
 def translated(options: LabTrain) -> dict[str, dict[str, Any]]:
-    """By option, the knobs whose values differ from the option's own."""
+    """By option, the settings whose values differ from the option's own."""
     height, width = options.frame_H, options.frame_W
     return {
         # Mean squared error plus beta x summed KL is the bound at this variance (docs/theory.md).
         "frame_H": {"size": f"{height}x{width}", "likelihood_variance": 3 * height * width / 2},
         "optim": {"optimizer": options.optim.lower()},
         "tfr": {"teacher_forcing_coin": "epoch"},
-        "fast_train": fast_knobs(options),
-        "kl_anneal_type": kl_knobs(options),
-        "lr_schedule": learning_rate_knobs(options),
+        "fast_train": fast_settings(options),
+        "kl_anneal_type": kl_settings(options),
+        "lr_schedule": learning_rate_settings(options),
         "output": {"output": options.output or "sigmoid"},
-        "store_visualization": {"show_every": int(options.store_visualization), "validate_every": 1},
+        "store_visualization": {"sample_every": int(options.store_visualization), "validate_every": 1},
     }
 
 
-def fast_knobs(options: LabTrain) -> dict[str, Any]:
+def fast_settings(options: LabTrain) -> dict[str, Any]:
     """The template's share is of all frames, ours is of those that training sees."""
     if not options.fast_train:
         return {}
@@ -94,7 +94,7 @@ def fast_knobs(options: LabTrain) -> dict[str, Any]:
     return {"fast_epochs": options.fast_train_epoch, "fast_share": options.fast_partial / options.partial}
 
 
-def kl_knobs(options: LabTrain) -> dict[str, Any]:
+def kl_settings(options: LabTrain) -> dict[str, Any]:
     """The KL weight over epochs, in the reading that was chosen."""
     cycle, ratio = options.kl_anneal_cycle, options.kl_anneal_ratio
     if options.kl_anneal_type == "Without":
@@ -102,7 +102,7 @@ def kl_knobs(options: LabTrain) -> dict[str, Any]:
     if cycle < 1:
         raise InputError(f"--kl_anneal_cycle is {cycle}; expected a number from 1, or --kl_anneal_type Without.")
     if options.kl_reading == "report":
-        return kl_knobs_of_the_report(options.kl_anneal_type, cycle, ratio)
+        return kl_settings_of_the_report(options.kl_anneal_type, cycle, ratio)
     if not 0 < ratio <= 1:
         raise InputError(
             f"--kl_anneal_ratio is {ratio:g}; expected the share of a cycle spent rising, above 0 and at most 1. "
@@ -112,7 +112,7 @@ def kl_knobs(options: LabTrain) -> dict[str, Any]:
     return {"kl_schedule": "cyclical", "kl_period": options.num_epoch / num_cycles, "kl_ramp": ratio, "kl_peak": 1.0}
 
 
-def kl_knobs_of_the_report(kind: str, cycle: int, ratio: float) -> dict[str, Any]:
+def kl_settings_of_the_report(kind: str, cycle: int, ratio: float) -> dict[str, Any]:
     """beta = min(1, (epoch mod cycle) / cycle x ratio); monotonic the same without the mod."""
     if not ratio > 0:
         return {"kl_schedule": "constant", "kl_peak": 0.0}
@@ -121,7 +121,7 @@ def kl_knobs_of_the_report(kind: str, cycle: int, ratio: float) -> dict[str, Any
     return {"kl_schedule": "cyclical", "kl_period": cycle, "kl_ramp": min(1.0, 1 / ratio), "kl_peak": min(1.0, ratio)}
 
 
-def learning_rate_knobs(options: LabTrain) -> dict[str, Any]:
+def learning_rate_settings(options: LabTrain) -> dict[str, Any]:
     """Milestones are epochs there and shares of all updates here; those beyond the end are never reached."""
     if options.lr_schedule != "milestones":
         return {"learning_rate_schedule": options.lr_schedule}

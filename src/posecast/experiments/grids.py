@@ -1,6 +1,6 @@
-"""Experiments as rows of a table: which knobs each setting changes, and how many epochs its schedules count.
+"""Experiments as rows of a table: what each setting changes, and how many epochs its schedules count.
 
-In: an experiment's name or a TOML file, and the user's own knobs. Out: one `Config` a setting. Knows no torch, no run.
+In: an experiment's name or a TOML file, and the user's own changes. Out: one `Config` a setting. Knows no torch.
 Next: `runner.py`, which trains and scores them.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from posecast.config.overrides import build_config, change, check_whole, read_settings
 from posecast.config.recipes import RECIPES
-from posecast.config.schema import SECTIONS, Config, knobs
+from posecast.config.schema import SECTIONS, Config, settings_of
 from posecast.errors import InputError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -29,7 +29,7 @@ class Setting:
     name: str
     changes: Mapping[str, Any]
     recipe: str | None = None
-    """Where its knobs start, if not where all the others do."""
+    """Where its configuration keys start, if not where all the others do."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Grid:
     question: str
     settings: tuple[Setting, ...]
     common: Mapping[str, Any] = field(default_factory=dict)
-    """Changed in every setting; the user's own knobs are laid on these."""
+    """Changed in every setting; the user's own configuration keys are laid on these."""
     recipe: str = "lab4"
     schedule_epochs: int = 0
     """Epochs that its schedules count: a run has so many, however short its budget. 0: schedules count none."""
@@ -92,7 +92,7 @@ GRIDS = {
                 # Its posterior saw the previous frame; its gradients were limited to 0.75; 20 epochs were fast.
                 Setting(
                     "report",
-                    {"posterior_sees": "previous", "likelihood_variance": 3072.0, "clip_norm": 0.75}
+                    {"posterior_sees": "previous", "likelihood_variance": 3072.0, "max_grad_norm": 0.75}
                     | {"fast_epochs": 20, "fast_share": 0.4, "kl_schedule": "constant"},
                 ),
                 Setting("ours", {"posterior_sees": "current", "likelihood_variance": "optimal", "ema_decay": 0.999}),
@@ -134,7 +134,7 @@ def read_grid(file: Path) -> Grid:
             raise InputError(f"The grid {file} names a setting {name!r}; expected letters, digits, '.', '_', '-'.")
         settings.append(Setting(name, {k: v for k, v in changes.items() if k != "recipe"}, changes.get("recipe")))
     if not settings:
-        raise InputError(f"The grid {file} has no settings; expected tables [settings.NAME] of knobs.")
+        raise InputError(f"The grid {file} has no settings; expected tables [settings.NAME] of configuration keys.")
     if content.get("schedule_epochs", 0) < 0:
         raise InputError(f"The grid {file} has schedule_epochs below 0; expected 0 or more.")
     return Grid(
@@ -150,10 +150,10 @@ def read_grid(file: Path) -> Grid:
 def configurations(
     grid: Grid, recipe: str | None = None, file: Path | None = None, flags: Mapping[str, Any] | None = None
 ) -> dict[str, Config]:
-    """A configuration for each setting: recipe, the grid's common knobs, the user's file and flags, the setting.
+    """A configuration for each setting: recipe, what the grid has in common, the user's file and flags, the setting.
 
-    Five minutes a run where nobody names a budget. Raises InputError, also where a knob of the user's would be
-    overruled by a setting.
+    Five minutes a run where nobody names a budget. Raises InputError, also where a change of the user's
+    would be overruled by a setting.
     """
     own = dict(read_settings(file)) if file else {}
     recipe = recipe or own.pop("recipe", None)
@@ -176,10 +176,10 @@ def configurations(
 
 
 def belongs(name: str, *recipes: str) -> bool:
-    """Whether a knob is one of any of these recipes."""
+    """Whether a configuration key is one of any of these recipes."""
     return any(name in names_of(RECIPES[recipe]) for recipe in recipes if recipe in RECIPES)
 
 
 def names_of(config: Config) -> set[str]:
     owners: Iterable[Any] = (config, *(getattr(config, section) for section in SECTIONS))
-    return {name for owner in owners for name, _, _ in knobs(type(owner))}
+    return {name for owner in owners for name, _, _ in settings_of(type(owner))}

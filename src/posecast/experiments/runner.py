@@ -34,8 +34,8 @@ from posecast.model.device import resolve_device, resolve_precision
 from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter, footage_seen
 from posecast.training.budget import Pacer, measured_pacer, steps_per_epoch
-from posecast.training.state import Status, Watcher
-from posecast.training.step import Learner
+from posecast.training.state import Callback, TrainEvent
+from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads, train
 
 LEASE_SECONDS = 90.0
@@ -115,9 +115,9 @@ def plan_budgets(grid: Grid, configs: Mapping[str, Config], data: Path, device: 
                 training.batch_size,
                 training.validation_frames,
                 # These too change what an update costs.
-                training.growth,
+                training.clip_length_curriculum,
                 training.optimizer,
-                training.moved,
+                training.shift_prob,
             )
             if alike not in pacers:
                 pacers[alike] = measured(config, cutter, seen, device)
@@ -134,7 +134,7 @@ def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) 
     fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
     threads, shares = chosen_threads(fabric)
     with operator_threads(threads):
-        learner = Learner(fabric, config, shares=shares)
+        learner = TrainStep(fabric, config, shares=shares)
         try:
             return measured_pacer(learner, cutter, footage, ends=time.monotonic())
         finally:
@@ -185,7 +185,7 @@ def carry_out(
     *,
     device: str = "auto",
     say: Callable[[str], None],
-    watcher: Callable[[], Watcher],
+    callback: Callable[[], Callback],
     counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
     after_each: Callable[[], object],
 ) -> None:
@@ -211,7 +211,7 @@ def carry_out(
         try:
             if not ours.finished:  # it may have been finished between our look and our claim
                 say(f"[{runs.index(ours) + 1}/{len(runs)}] {ours.setting}, seed {ours.config.seed}")
-                train_and_score(plan, ours, device, lease, say, watcher(), counting)
+                train_and_score(plan, ours, device, lease, say, callback(), counting)
         finally:
             lease.release()
         after_each()
@@ -232,19 +232,21 @@ def train_and_score(
     device: str,
     lease: SoftFileLease,
     say: Callable[[str], None],
-    watcher: Watcher,
+    callback: Callback,
     counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> None:
     """One run, from where it stands to its scores; a failed training is written down as such."""
 
-    def watch(status: Status) -> None:
+    def watch(event: TrainEvent) -> None:
         if lease.compromise is not None:  # this machine slept, and another took the run over
             raise ClaimLost(run.name)
-        watcher(status)
+        callback(event)
 
     size = parse_size(run.config.size)
     try:
-        train(run.config, partial(load_footage, plan.data, size), run.folder, device=device, resume=True, watcher=watch)
+        train(
+            run.config, partial(load_footage, plan.data, size), run.folder, device=device, resume=True, callback=watch
+        )
         if not (run.folder / WEIGHTS).exists():
             raise TrainingFailed("No validation rollout of this run was finite.")
     except TrainingFailed as error:

@@ -30,7 +30,7 @@ class AnchoredNetworks(nn.Module):
         bottom = widths[-1]
         self.pose_window = config.pose_window
         cells = [side // config.stride for side in size]
-        self.whole = config.latent_spans == "picture"
+        self.whole = config.latent_scope == "global"
         self.latent_shape = (config.latent_channels, *([1, 1] if self.whole else cells))
         self.feedback = config.feedback == "frame"
         self.frame_encoder = Encoder(3, widths, config.patch, 1, config.finest_blocks)
@@ -47,7 +47,7 @@ class AnchoredNetworks(nn.Module):
             len(widths) - 1,
         )
         self.copied = (
-            Copied(widths[self.copying], config.patch * 2**self.copying, size) if config.colours == "copied" else None
+            Copied(widths[self.copying], config.patch * 2**self.copying, size) if config.decoder == "copy" else None
         )
         self.prior_of_z = self._build_prior(config)
         self.stationary = isinstance(self.prior_of_z, StationaryPrior)
@@ -266,7 +266,7 @@ class Decoder(nn.Module):
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
             for coarse, fine in itertools.pairwise(coarse_to_fine)
         )
-        self.copies = config.colours == "copied"
+        self.copies = config.decoder == "copy"
         channels = 4 if self.copies else 3
         self.out = nn.Sequential(
             nn.SiLU(), nn.Conv2d(widths[0], channels * patch**2, 3, padding=1), nn.PixelShuffle(patch)

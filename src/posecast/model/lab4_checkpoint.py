@@ -62,7 +62,7 @@ def import_lab4(
 def export_lab4(run: Path, checkpoint: Path, *, epoch: int | None = None, force: bool = False) -> Config:
     """Write a run of the course's networks as a checkpoint that the course's own code loads with `strict=True`.
 
-    `epoch` names one of the kept sets of weights (`keep_every`), counted from 1; None takes the best. The other
+    `epoch` names one of the kept sets of weights (`checkpoint_every`), counted from 1; None takes the best. The other
     entries are those the template reads: "lr", "tfr" and "last_epoch" as the run's log ends, and "optimizer", where
     the template keeps the weights once more. Raises InputError for other networks.
     """
@@ -98,7 +98,7 @@ def kept_weights(run: Path, epoch: int) -> Path:
     kept = [str(number) for number in sorted(int(name) for name in names if name.isdecimal())]
     raise InputError(
         f"{run} kept no weights of epoch {epoch}, {f'only of {some(kept)}' if kept else 'nor of any other'}; "
-        "name a kept one, leave --epoch out for the best weights, or train with --keep-every 1, which keeps all."
+        "name a kept one, leave --epoch out for the best weights, or train with --checkpoint-every 1, which keeps all."
     )
 
 

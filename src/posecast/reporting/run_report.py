@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from posecast.config.schema import flattened
 from posecast.errors import InputError
 from posecast.evaluation.results import Run, number, read_run
 from posecast.files import write_text
@@ -174,7 +175,7 @@ def _evidence(run: Run) -> list[str]:
     if run.pictures:
         parts += ["<h3>Predictions beside the truth</h3>", *(page.picture(path) for path in run.pictures)]
     parts.append(latent_section(run))
-    return [*parts, f"<details><summary>Configuration</summary>{page.facts(_knobs(run.config))}</details>"]
+    return [*parts, f"<details><summary>Configuration</summary>{page.facts(_flat_settings(run.config))}</details>"]
 
 
 def _frame_plots(run: Run) -> str:
@@ -206,10 +207,6 @@ def _drift(run: Run) -> str:
     )
 
 
-def _knobs(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested sections as dotted names."""
-    knobs: dict[str, str] = {}
-    for name, value in config.items():
-        inner = _knobs(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-        knobs |= inner
-    return knobs
+def _flat_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """A configuration as rows of a table."""
+    return {name: str(value) for name, value in flattened(dict(config)).items()}

@@ -84,13 +84,13 @@ class Batches:
             noise=torch.randn(observed, *shape[1:], *self.latent_shape, generator=seeded(NOISE, seed, step)),
             first_noise=torch.randn(observed, *self.latent_shape, generator=seeded(FIRST_NOISE, seed, step)),
             forced=self.coins(shape, step, epoch),
-            given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.withheld,
+            given=torch.rand(num_clips, generator=seeded(GIVEN, seed, step)) >= training.first_frame_dropout,
         )
 
     def imagined(self, num_clips: int, step: int) -> int:
         """How many clips are imagined: the share asked for, and a coin for what it leaves over of a clip."""
         toss = torch.rand((), generator=seeded(IMAGINED, self.config.seed, step))
-        return int(num_clips * self.config.training.imagined + float(toss))
+        return int(num_clips * self.config.training.prior_mean_share + float(toss))
 
     def coins(self, shape: tuple[int, int], step: int, epoch: int) -> Tensor:
         """Where the true previous frame is forced: bool `[B, T-1]`, one toss per epoch, batch or frame."""
@@ -143,14 +143,14 @@ def build_cutter(config: Config, footage: Footage) -> ClipCutter:
     """Cuts training clips; raises InputError where there is nothing to cut."""
     training = config.training
     cutter = ClipCutter(footage.train, training.clip_length, config.networks.pose_window)
-    if not training.moved and not training.blank_poses:
+    if not training.shift_prob and not training.pose_dropout:
         return cutter
     augmentation = Augmentation(
         rooms=measure_rooms(footage.train),
-        moved=training.moved,
-        shift=training.moved_shift,
-        scale=training.moved_scale,
-        mirrored=training.mirrored,
-        blank_poses=training.blank_poses,
+        moved=training.shift_prob,
+        shift=training.max_shift,
+        scale=training.max_scale,
+        mirrored=training.flip_prob,
+        blank_poses=training.pose_dropout,
     )
     return dataclasses.replace(cutter, augmentation=augmentation)

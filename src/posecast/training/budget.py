@@ -19,7 +19,7 @@ from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation.evaluate import mean_rollout
 from posecast.model.cuda_graphs import FIRST_CALLS
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 
 MEASURED_SECONDS = 3.0
 REPLAN_SECONDS = 30.0
@@ -81,7 +81,7 @@ def steps_of_epochs(config: Config, cutter: ClipCutter, epochs: int) -> int:
 def stages(training: Training, num_processes: int = 1) -> list[tuple[int, int]]:
     """Clip length and batch size of each stage; an update always has about as many predictions."""
     found = []
-    for share in training.growth:
+    for share in training.clip_length_curriculum:
         length = max(2, round(share * training.clip_length))
         batch = training.batch_size * (training.clip_length - 1) // (length - 1)
         found.append((length, max(1, batch // num_processes) * num_processes))
@@ -167,18 +167,18 @@ def new_plan(plan: Plan, step: int, num_steps: int) -> Plan:
     return plan.replanned(step, num_steps)
 
 
-def measured_pacer(learner: Learner, cutter: ClipCutter, footage: Footage, ends: float) -> Pacer:
+def measured_pacer(learner: TrainStep, cutter: ClipCutter, footage: Footage, ends: float) -> Pacer:
     """A pacer that has measured an update of every stage, and a validation; changes no weight or statistic."""
     costs = [measure_update(learner, cutter, *stage) for stage in stages(learner.config.training, _processes(learner))]
     learner.forget_gradients()
     return Pacer(learner.config, cutter, ends, costs, measure_validation(learner, footage))
 
 
-def _processes(learner: Learner) -> int:
+def _processes(learner: TrainStep) -> int:
     return learner.fabric.world_size
 
 
-def measure_update(learner: Learner, cutter: ClipCutter, length: int, batch_size: int) -> float:
+def measure_update(learner: TrainStep, cutter: ClipCutter, length: int, batch_size: int) -> float:
     """Seconds of an update of a stage, clips included; the learning rate is 0, and statistics are put back."""
     on_gpu = learner.fabric.device.type == "cuda"
     buffers = [*learner.predictor.buffers(), *learner.averaged.buffers()]
@@ -202,7 +202,7 @@ def measure_update(learner: Learner, cutter: ClipCutter, length: int, batch_size
         seconds_of_one()  # the first ones also allocate, choose and record kernels
     once = seconds_of_one()
     # All processes must measure as often, since they exchange gradients with each other.
-    seconds = MEASURED_SECONDS / len(learner.config.training.growth)
+    seconds = MEASURED_SECONDS / len(learner.config.training.clip_length_curriculum)
     repeats = learner.fabric.broadcast(min(20, max(1, round(seconds / once))))
     cost = float(sum(seconds_of_one() for _ in range(repeats)) / repeats)
     for buffer, value in zip(buffers, before, strict=True):
@@ -210,7 +210,7 @@ def measure_update(learner: Learner, cutter: ClipCutter, length: int, batch_size
     return cost
 
 
-def measure_validation(learner: Learner, footage: Footage) -> float:
+def measure_validation(learner: TrainStep, footage: Footage) -> float:
     """Seconds of one validation, from a short rollout; the bound on clips costs about half of a rollout."""
     first = footage.validation[0]
     num = min(len(first), 65)

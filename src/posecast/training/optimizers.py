@@ -1,6 +1,6 @@
 """Optimisers: Adam and AdamW from torch, and Muon for the matrices that convolutions are.
 
-In: a predictor and the knobs of training. Out: optimisers that share one learning rate.
+In: a predictor and the settings of training. Out: optimisers that share one learning rate.
 Knows no loss and no step. Next: `step.py`, which uses them.
 """
 

@@ -33,13 +33,13 @@ SLOWNESS_LAG = 4
 def settled(predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
     """A copy that has measured the recordings, with the weights as they are."""
     found = copy.deepcopy(predictor)
-    settle_statistics(found, recordings)
-    settle_latent(found, recordings)
+    recompute_batchnorm(found, recordings)
+    fit_prior(found, recordings)
     return found
 
 
 @torch.no_grad()
-def settle_statistics(predictor: Predictor, recordings: Sequence[Recording]) -> None:
+def recompute_batchnorm(predictor: Predictor, recordings: Sequence[Recording]) -> None:
     """Measure BatchNorm's mean and variance anew, with the weights as they are, over pose maps of all recordings.
 
     The running averages lag behind weights that still move, and belong to none that are averaged. Most of a pose map
@@ -66,7 +66,7 @@ def settle_statistics(predictor: Predictor, recordings: Sequence[Recording]) -> 
 
 
 @torch.no_grad()
-def settle_latent(predictor: Predictor, recordings: Sequence[Recording]) -> None:
+def fit_prior(predictor: Predictor, recordings: Sequence[Recording]) -> None:
     """Put z into coordinates in which it is N(0, I) over the recordings, slowest first, as a stationary prior draws it.
 
     Training leaves the range of z and its directions nearly to chance: many channels say the same, which costs little,

@@ -1,6 +1,6 @@
 """How far training has come: counters, an epoch's sums, and the part of its log line that they give.
 
-In: updates. Out: what is saved with every state and told to watchers. Next: `train.py`, which keeps it.
+In: updates. Out: what is saved with every state and told to callbacks. Next: `train.py`, which keeps it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from posecast.errors import TrainingFailed
 from posecast.training.batches import teacher_forcing_rate_at
 from posecast.training.budget import Plan
-from posecast.training.step import Learner, Update
+from posecast.training.step import StepMetrics, TrainStep
 
 MOST_SKIPPED_IN_A_ROW = 20
 
 
 @dataclass
-class Standing:
+class TrainState:
     """How far training has come; saved with every state."""
 
     plan: Plan
@@ -45,30 +45,30 @@ class Standing:
         return {**dataclasses.asdict(self), "plan": [list(entry) for entry in self.plan.entries]}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Standing:
+    def from_dict(cls, content: dict[str, Any]) -> TrainState:
         """The inverse of `to_dict`."""
         entries = tuple((int(step), int(num_steps)) for step, num_steps in content["plan"])
         return cls(**{**content, "plan": Plan(entries)})
 
 
 @dataclass(frozen=True)
-class Status:
-    """What a watcher of the training is told after every update, and after every epoch."""
+class TrainEvent:
+    """What a callback of the training is told after every update, and after every epoch."""
 
-    standing: Standing
-    update: Update | None
+    train_state: TrainState
+    update: StepMetrics | None
     entry: dict[str, Any] | None
     """The epoch's line of log.jsonl, when an epoch has just ended."""
 
 
-Watcher = Callable[[Status], None]
+Callback = Callable[[TrainEvent], None]
 
 
-def account(standing: Standing, update: Update, seconds: float) -> None:
+def account(train_state: TrainState, update: StepMetrics, seconds: float) -> None:
     """Add an update to the epoch's sums. Raises TrainingFailed if skipping has become a habit."""
-    standing.step += 1
-    standing.batch += 1
-    sums = standing.sums
+    train_state.step += 1
+    train_state.batch += 1
+    sums = train_state.sums
     for name, value in (
         ("updates", 1.0),
         ("seconds", seconds),
@@ -77,15 +77,15 @@ def account(standing: Standing, update: Update, seconds: float) -> None:
     ):
         sums[name] = sums.get(name, 0.0) + value
     if update.skipped:
-        standing.skipped += 1
-        standing.skipped_in_a_row += 1
-        if standing.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+        train_state.skipped += 1
+        train_state.skipped_in_a_row += 1
+        if train_state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
             raise TrainingFailed(
                 f"The loss or its gradient was not finite in {MOST_SKIPPED_IN_A_ROW} updates in a row; training "
-                f"stopped at update {standing.step}. Lower --learning-rate or --clip-norm, or look at the data."
+                f"stopped at update {train_state.step}. Lower --learning-rate or --max-grad-norm, or look at the data."
             )
         return
-    standing.skipped_in_a_row = 0
+    train_state.skipped_in_a_row = 0
     for name, value in (
         ("loss", update.loss),
         ("mse", update.mse),
@@ -111,17 +111,17 @@ def epoch_means(sums: dict[str, float]) -> dict[str, float | None]:
     }
 
 
-def training_entry(learner: Learner, standing: Standing) -> dict[str, Any]:
+def training_entry(learner: TrainStep, train_state: TrainState) -> dict[str, Any]:
     """The part of an epoch's log line that the updates give."""
-    sums = standing.sums
+    sums = train_state.sums
     processes = learner.fabric.world_size
     means = epoch_means(sums)
     return {
-        "epoch": standing.epoch,
-        "step": standing.step,
+        "epoch": train_state.epoch,
+        "step": train_state.step,
         **means,
-        "kl_weight": learner.kl_weight(standing.epoch),
-        "teacher_forcing_rate": teacher_forcing_rate_at(learner.config.training, standing.epoch),
+        "kl_weight": learner.kl_weight(train_state.epoch),
+        "teacher_forcing_rate": teacher_forcing_rate_at(learner.config.training, train_state.epoch),
         "learning_rate": sums.get("learning_rate"),
         "skipped_updates": int(sums["skipped"]),
         "frames_per_second": processes * sums["predictions"] / max(sums["seconds"], 1e-9),

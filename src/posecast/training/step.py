@@ -31,7 +31,7 @@ from posecast.training.schedules import kl_weight
 
 
 @dataclass(frozen=True)
-class Update:
+class StepMetrics:
     """What one update did, as plain numbers; `skipped` if the loss or the gradient was not finite."""
 
     loss: float
@@ -56,7 +56,7 @@ _SHARED_GRAPH = threading.Lock()
 """Held by the one thread that goes back through a graph that all shares hang on."""
 
 
-class Learner:
+class TrainStep:
     """A predictor, its optimiser and the running average of its weights, under one Fabric.
 
     `shares` is how many threads work on an update, each on a share of its clips and inside operators alone; with 1,
@@ -109,14 +109,14 @@ class Learner:
         assert isinstance(module, Predictor)
         return module
 
-    def update(self, batch: Batch, *, rate: float) -> Update:
+    def update(self, batch: Batch, *, rate: float) -> StepMetrics:
         """One update at a learning rate."""
         self.set_learning_rate(rate)
         (loss, mse, nats, distortion, norm), gradients = self.passes(batch)
         skipped = not math.isfinite(norm)
         if not skipped:
             self.apply_gradients(gradients)
-        return Update(loss, mse, nats, distortion, rate, batch.num_predictions, batch.num_observed, skipped)
+        return StepMetrics(loss, mse, nats, distortion, rate, batch.num_predictions, batch.num_observed, skipped)
 
     def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
         """Forward and backward: loss, mse, rate, distortion and the gradients' norm, over all processes; gradients.
@@ -157,8 +157,8 @@ class Learner:
             torch._foreach_add_(gradients, part)  # pyright: ignore[reportPrivateImportUsage]
         gradients = self._summed_over_processes(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self.config.training.clip_norm:
-            scale = (self.config.training.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        if self.config.training.max_grad_norm:
+            scale = (self.config.training.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
             if scale.is_cuda or scale < 1.0:  # a GPU is not waited for
                 torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
         return torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach(), gradients

@@ -57,8 +57,8 @@ from posecast.training.posthoc import settled
 from posecast.training.resume import Record, check_circumstances, check_footage, check_same, recorded
 from posecast.training.schedules import learning_rate
 from posecast.training.signals import StopRequested, StopRequests, stop_requests
-from posecast.training.state import Standing, Status, Watcher, account, training_entry
-from posecast.training.step import Learner
+from posecast.training.state import Callback, TrainEvent, TrainState, account, training_entry
+from posecast.training.step import TrainStep
 from posecast.training.validation import NOT_VALIDATED, validated
 from posecast.video.retargeting import body_of_footage
 
@@ -76,7 +76,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     deterministic: bool = False,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
 ) -> None:
     """Train a run into the folder `out`. With several processes `footage` is called in each of them.
 
@@ -118,7 +118,7 @@ def train(
             began=began,
             initial=initial,
             deterministic=deterministic,
-            watcher=watcher,
+            callback=callback,
         )
         launch(fabric, task, run)
 
@@ -145,7 +145,7 @@ def _build_and_fit(
     began: float,
     initial: dict[str, Tensor] | None,
     deterministic: bool,
-    watcher: Watcher | None,
+    callback: Callback | None,
 ) -> None:
     """Build, go on or begin, and train to the end. `record` is None for a new run."""
     if deterministic:
@@ -154,19 +154,19 @@ def _build_and_fit(
     cutter = build_cutter(config, seen)
     threads = (record.threads, record.shares) if record else chosen_threads(fabric)
     with operator_threads(threads[0]):
-        learner = Learner(fabric, config, initial, shares=threads[1])
+        learner = TrainStep(fabric, config, initial, shares=threads[1])
         try:
             saved = load_state(run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
-            standing, pacer = _standing_and_pacer(learner, cutter, seen, saved, record, began)
+            train_state, pacer = _standing_and_pacer(learner, cutter, seen, saved, record, began)
             if fabric.global_rank == 0:
                 if saved is None:
                     repeated = record is not None and record.repeated
-                    _write_beginning(run, learner, seen, standing, repeated=repeated)
-                write_log(run, read_json_lines(run / "log.jsonl")[: standing.epoch])
+                    _write_beginning(run, learner, seen, train_state, repeated=repeated)
+                write_log(run, read_json_lines(run / "log.jsonl")[: train_state.epoch])
             fabric.barrier()
-            watching = watcher if fabric.global_rank == 0 else None
+            watching = callback if fabric.global_rank == 0 else None
             with stop_requests() as requests:
-                _fit(learner, cutter, seen, standing, run, watching, requests, pacer)
+                _fit(learner, cutter, seen, train_state, run, watching, requests, pacer)
         finally:
             learner.workers.close()
 
@@ -185,34 +185,36 @@ def chosen_threads(fabric: Fabric) -> tuple[int, int]:
 
 
 def _standing_and_pacer(
-    learner: Learner,
+    learner: TrainStep,
     cutter: ClipCutter,
     footage: Footage,
     saved: dict[str, Any] | None,
     record: Record | None,
     began: float,
-) -> tuple[Standing, Pacer | None]:
+) -> tuple[TrainState, Pacer | None]:
     """Where training stands, and who plans again; nobody where the updates are given, or are those of a record."""
     minutes = learner.config.budget.minutes
-    standing = Standing.from_dict(saved["standing"]) if saved else Standing(record.plan) if record else None
-    finished = standing is not None and standing.step >= standing.num_steps
+    train_state = TrainState.from_dict(saved["standing"]) if saved else TrainState(record.plan) if record else None
+    finished = train_state is not None and train_state.step >= train_state.num_steps
     pacer = None
     if minutes is not None and not finished and not (record and record.repeated):
-        ends = began + 60.0 * minutes - (standing.spent_s if standing else 0.0)
+        ends = began + 60.0 * minutes - (train_state.spent_s if train_state else 0.0)
         pacer = measured_pacer(learner, cutter, footage, ends)
     if saved is not None:
         learner.load_state(saved)  # after the measurement, which leaves no trace in what it clears
-    if standing is None:
-        standing = Standing(learner.fabric.broadcast(first_plan(learner.config, cutter, pacer)))
-    return standing, pacer
+    if train_state is None:
+        train_state = TrainState(learner.fabric.broadcast(first_plan(learner.config, cutter, pacer)))
+    return train_state, pacer
 
 
-def _write_beginning(run: Path, learner: Learner, footage: Footage, standing: Standing, *, repeated: bool) -> None:
+def _write_beginning(
+    run: Path, learner: TrainStep, footage: Footage, train_state: TrainState, *, repeated: bool
+) -> None:
     facts = {
         "source": footage.facts,
         "selected_on": footage.selected_on,
-        "num_steps": standing.num_steps,
-        "plan": [list(entry) for entry in standing.plan.entries],
+        "num_steps": train_state.num_steps,
+        "plan": [list(entry) for entry in train_state.plan.entries],
         "repeated": repeated,
         "body": body_of_footage(footage.train, footage.facts).to_json(),
         "machine": machine_facts(learner.fabric, learner.workers.count),
@@ -221,72 +223,74 @@ def _write_beginning(run: Path, learner: Learner, footage: Footage, standing: St
 
 
 def _fit(
-    learner: Learner,
+    learner: TrainStep,
     cutter: ClipCutter,
     footage: Footage,
-    standing: Standing,
+    train_state: TrainState,
     run: Path,
-    watcher: Watcher | None,
+    callback: Callback | None,
     requests: StopRequests,
     pacer: Pacer | None,
 ) -> None:
     """The loop. State is saved between updates: every so many seconds, on a request to stop, and at the end."""
     config, fabric = learner.config, learner.fabric
-    saved_at, seconds_before, began_at = time.monotonic(), standing.spent_s, time.monotonic()
-    if watcher:
-        watcher(Status(standing, None, None))  # it has begun, however long the first update takes
-    while standing.step < standing.num_steps or standing.batch > 0:  # a stop may come before its epoch is ended
-        length, batch_size = stage_of(config, cutter, standing.epoch, standing.plan, fabric.world_size)
+    saved_at, seconds_before, began_at = time.monotonic(), train_state.spent_s, time.monotonic()
+    if callback:
+        callback(TrainEvent(train_state, None, None))  # it has begun, however long the first update takes
+    while (
+        train_state.step < train_state.num_steps or train_state.batch > 0
+    ):  # a stop may come before its epoch is ended
+        length, batch_size = stage_of(config, cutter, train_state.epoch, train_state.plan, fabric.world_size)
         stage = stages(config.training, fabric.world_size).index((length, batch_size))
         shorter = cutter.of_length(length)
-        plans = enumerate(remaining_plans(config, shorter, batch_size, standing), start=standing.step)
-        prepare = functools.partial(prepared, learner, shorter, standing.epoch)
+        plans = enumerate(remaining_plans(config, shorter, batch_size, train_state), start=train_state.step)
+        prepare = functools.partial(prepared, learner, shorter, train_state.epoch)
         began = time.monotonic()
         for batch in mapped_ahead(prepare, plans, threads_ahead(fabric)):
-            if standing.step >= standing.num_steps:
+            if train_state.step >= train_state.num_steps:
                 break
-            update = learner.update(batch, rate=learning_rate_at(config.training, standing.plan, standing.step))
+            update = learner.update(batch, rate=learning_rate_at(config.training, train_state.plan, train_state.step))
             seconds = time.monotonic() - began
             began = time.monotonic()
-            account(standing, update, seconds)
-            standing.spent_s = seconds_before + began - began_at
-            if watcher:
-                watcher(Status(standing, update, None))
+            account(train_state, update, seconds)
+            train_state.spent_s = seconds_before + began - began_at
+            if callback:
+                callback(TrainEvent(train_state, update, None))
             waited = time.monotonic() - saved_at
             wishes = (bool(requests), waited > config.training.save_every_seconds, _wants_a_plan(pacer))
             stop, due, replan = any_of(fabric, *wishes)
             if pacer:
                 pacer.note_update(stage, seconds)
             if replan and pacer:
-                _plan_again(fabric, standing, pacer)
+                _plan_again(fabric, train_state, pacer)
             if stop or due:
-                save(learner, standing, run)
+                save(learner, train_state, run)
                 saved_at = time.monotonic()
             if stop:
                 raise InterruptedTraining(requests.number)
         before = time.monotonic()
-        entry = end_epoch(learner, footage, standing, run, requests)
+        entry = end_epoch(learner, footage, train_state, run, requests)
         if entry is None:
-            save(learner, standing, run)
+            save(learner, train_state, run)
             raise InterruptedTraining(requests.number)
         if pacer:
             if entry.get("validation_loss") is not None:  # the first process validates, and plans
                 pacer.note_validation(time.monotonic() - before)
-            if standing.step < standing.num_steps and any_of(fabric, pacer.is_due(epoch_ended=True))[0]:
-                _plan_again(fabric, standing, pacer)
-        if watcher:
-            watcher(Status(standing, None, entry))
-    save(learner, standing, run)
+            if train_state.step < train_state.num_steps and any_of(fabric, pacer.is_due(epoch_ended=True))[0]:
+                _plan_again(fabric, train_state, pacer)
+        if callback:
+            callback(TrainEvent(train_state, None, entry))
+    save(learner, train_state, run)
 
 
 def _wants_a_plan(pacer: Pacer | None) -> bool:
     return pacer is not None and pacer.is_due(epoch_ended=False)
 
 
-def _plan_again(fabric: Fabric, standing: Standing, pacer: Pacer) -> None:
+def _plan_again(fabric: Fabric, train_state: TrainState, pacer: Pacer) -> None:
     """As many updates as now fit; all processes take the first one's plan."""
-    num_steps = fabric.broadcast(pacer.num_steps(standing.plan, standing.step))
-    standing.plan = new_plan(standing.plan, standing.step, int(num_steps))
+    num_steps = fabric.broadcast(pacer.num_steps(train_state.plan, train_state.step))
+    train_state.plan = new_plan(train_state.plan, train_state.step, int(num_steps))
 
 
 def learning_rate_at(training: Training, plan: Plan, step: int) -> float:
@@ -305,59 +309,59 @@ def learning_rate_at(training: Training, plan: Plan, step: int) -> float:
     )
 
 
-def prepared(learner: Learner, cutter: ClipCutter, epoch: int, numbered: tuple[int, ClipPlan]) -> Batch:
+def prepared(learner: TrainStep, cutter: ClipCutter, epoch: int, numbered: tuple[int, ClipPlan]) -> Batch:
     """What the update of a step learns from."""
     step, plan = numbered
     return learner.batches.prepare(cutter, plan, step=step, epoch=epoch)
 
 
-def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, standing: Standing) -> Iterator[ClipPlan]:
+def remaining_plans(config: Config, cutter: ClipCutter, batch_size: int, train_state: TrainState) -> Iterator[ClipPlan]:
     """The batches of the current epoch that are still to come."""
     training = config.training
-    per_epoch = steps_per_epoch(config, cutter, standing.epoch)
-    if standing.epoch < training.fast_epochs:
+    per_epoch = steps_per_epoch(config, cutter, train_state.epoch)
+    if train_state.epoch < training.fast_epochs:
         cutter = cutter.first(training.fast_share)  # the same recordings, cut short: plans fit both
-    plans = cutter.epoch(per_epoch * batch_size, batch_size, config.seed, standing.epoch)
-    return islice(plans, standing.batch, per_epoch)
+    plans = cutter.epoch(per_epoch * batch_size, batch_size, config.seed, train_state.epoch)
+    return islice(plans, train_state.batch, per_epoch)
 
 
 def end_epoch(
-    learner: Learner, footage: Footage, standing: Standing, run: Path, requests: StopRequests
+    learner: TrainStep, footage: Footage, train_state: TrainState, run: Path, requests: StopRequests
 ) -> dict[str, Any] | None:
     """Log the epoch, validate if it is time, keep the best weights, and begin the next epoch.
 
     None if a signal broke the validation off: then the epoch is not ended, and nothing has changed.
     """
     training, fabric = learner.config.training, learner.fabric
-    shown, kept = (is_due(standing.epoch, every) for every in (training.show_every, training.keep_every))
-    last = standing.step >= standing.num_steps
-    due = last or shown or is_due(standing.epoch, training.validate_every)
-    entry = training_entry(learner, standing)
+    shown, kept = (is_due(train_state.epoch, every) for every in (training.sample_every, training.checkpoint_every))
+    last = train_state.step >= train_state.num_steps
+    due = last or shown or is_due(train_state.epoch, training.validate_every)
+    entry = training_entry(learner, train_state)
     broken_off, predictor = False, learner.smoothed
     if fabric.global_rank == 0:
-        picture = run / "samples" / "epochs" / f"epoch-{standing.epoch + 1:04d}.png" if shown else None
+        picture = run / "samples" / "epochs" / f"epoch-{train_state.epoch + 1:04d}.png" if shown else None
         try:
             with requests.at_once():  # rollouts of long recordings take longer than a stop may wait
                 if due or kept:
                     predictor = settled(predictor, footage.train)
-                entry |= validated(learner, predictor, footage, standing.epoch, picture) if due else NOT_VALIDATED
+                entry |= validated(learner, predictor, footage, train_state.epoch, picture) if due else NOT_VALIDATED
         except StopRequested:
             broken_off = True
     if any_of(fabric, broken_off)[0]:
         return None
     if fabric.global_rank == 0:
         score = entry["validation_psnr_db"]
-        if score is not None and score > standing.best_psnr_db:
-            standing.best_psnr_db = score
+        if score is not None and score > train_state.best_psnr_db:
+            train_state.best_psnr_db = score
             save_weights(run / WEIGHTS, predictor.state_dict())
         if kept:
-            save_weights(run / "epochs" / f"epoch-{standing.epoch + 1:04d}.safetensors", predictor.state_dict())
+            save_weights(run / "epochs" / f"epoch-{train_state.epoch + 1:04d}.safetensors", predictor.state_dict())
         write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
-        write_plan(run, standing.plan.entries)
+        write_plan(run, train_state.plan.entries)
     fabric.barrier()
-    standing.epoch += 1
-    standing.batch = 0
-    standing.sums = {}
+    train_state.epoch += 1
+    train_state.batch = 0
+    train_state.sums = {}
     return entry
 
 
@@ -366,7 +370,7 @@ def is_due(epoch: int, every: int) -> bool:
     return every > 0 and (epoch + 1) % every == 0
 
 
-def save(learner: Learner, standing: Standing, run: Path) -> None:
+def save(learner: TrainStep, train_state: TrainState, run: Path) -> None:
     """Save all that is needed to go on; one process writes.
 
     Raises TrainingFailed rather than save what is not finite: the state before it stays the newest.
@@ -375,10 +379,10 @@ def save(learner: Learner, standing: Standing, run: Path) -> None:
         state = learner.state()
         if not is_finite(state):
             raise TrainingFailed(
-                f"Weights or the optimiser are not finite at update {standing.step}; training stopped, and what was "
+                f"Weights or the optimiser are not finite at update {train_state.step}; training stopped, and what was "
                 "saved before stays. Go on from there with --resume, --force and a lower --learning-rate."
             )
-        save_state(run, {**state, "standing": standing.to_dict(), "step": standing.step})
+        save_state(run, {**state, "standing": train_state.to_dict(), "step": train_state.step})
     learner.fabric.barrier()
 
 

@@ -21,7 +21,7 @@ from posecast.evaluation.contact_sheet import rollout_strip
 from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.model.predictor import Predictor, free_running, seeded
 from posecast.training.batches import VALIDATION
-from posecast.training.step import Learner
+from posecast.training.step import TrainStep
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
     ("validation_loss", "validation_rate", "validation_distortion", "validation_psnr_db")
@@ -29,7 +29,7 @@ NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
 
 
 def validated(
-    learner: Learner, predictor: Predictor, footage: Footage, epoch: int, picture: Path | None = None
+    learner: TrainStep, predictor: Predictor, footage: Footage, epoch: int, picture: Path | None = None
 ) -> dict[str, Any]:
     """PSNR of a true rollout by the prior's mean; and the bound on clips, own predictions fed back.
 
@@ -55,7 +55,9 @@ def validated(
 
 
 @torch.inference_mode()
-def validation_bound(learner: Learner, predictor: Predictor, footage: Footage, epoch: int) -> tuple[float | None, ...]:
+def validation_bound(
+    learner: TrainStep, predictor: Predictor, footage: Footage, epoch: int
+) -> tuple[float | None, ...]:
     """Loss, rate and distortion over consecutive clips, anchored on their recording's first frame."""
     training = learner.config.training
     longest = max(len(one) for one in footage.validation)

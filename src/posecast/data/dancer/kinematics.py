@@ -1,4 +1,4 @@
-"""From angles to joints: the dancer's skeleton, standing on the floor.
+"""From angles to joints: the dancer's skeleton, train_state on the floor.
 
 In: angles over time by channel, a build. Out: joints `[T, J, 3]` in statures: x right, y up from the floor,
 z towards the camera. Knows no moves and no pixels. Next: `choreography.py`, which writes the angles.
