@@ -6,9 +6,33 @@ The names for notebooks; each is loaded when first used, so that the command lin
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posecast.config.overrides import build_config
+    from posecast.data.cache import load_recordings
+    from posecast.data.dancer.dance import dance
+    from posecast.data.recordings import PoseSequence, Recording
+    from posecast.errors import InputError
+    from posecast.evaluation.evaluate import evaluate
+    from posecast.model.checkpoint import load_run
+    from posecast.model.rollout import predict, rollout
+    from posecast.training.train import train
 
 __version__ = "0.1.0"
+__all__ = [
+    "InputError",
+    "PoseSequence",
+    "Recording",
+    "build_config",
+    "dance",
+    "evaluate",
+    "load_recordings",
+    "load_run",
+    "predict",
+    "rollout",
+    "train",
+]
 
 _HOMES = {
     "InputError": "posecast.errors",

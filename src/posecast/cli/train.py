@@ -99,8 +99,9 @@ def train(
 
     at_least_one("--devices", devices)
     at_least_one("--threads", 1 if threads is None else threads)
+    load = partial(load_footage, data.resolve(), parse_size(whole.size), threads=threads)
     with counting("packing") as progress:
-        load_footage(data, parse_size(whole.size), progress=progress, threads=threads)
+        footage = load(progress=progress)
     tell_machine(device)
     display = TrainingDisplay()
     callbacks: tuple[Any, ...] = (display,)
@@ -109,7 +110,7 @@ def train(
     try:
         train_run(
             whole,
-            partial(load_footage, data.resolve(), parse_size(whole.size), threads=threads),
+            footage if devices == 1 else load,  # each process opens the pack by itself
             out,
             device=device,
             devices=devices,

@@ -47,14 +47,33 @@ def load_recordings(
     frames of all are done. Raises InputError where `list_recordings` does, and for a picture that cannot be read;
     no half pack is left.
     """
+    return _load(Path(root), split, size, progress, threads)[0]
+
+
+def load_footage(
+    root: Path, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
+) -> Footage:
+    """A data set's train and val; without a folder val, a tail of every training recording is held out."""
     root = Path(root)
+    train, train_fingerprint = _load(root, "train", size, progress, threads)
+    facts = {"path": str(root.resolve()), "fingerprint": train_fingerprint}
+    if not (root / "val").is_dir():
+        return dataclasses.replace(hold_out_tail(train), facts=facts)
+    validation, facts["fingerprint_val"] = _load(root, "val", size, progress, threads)
+    return Footage(train, validation, facts=facts)
+
+
+def _load(
+    root: Path, split: str, size: tuple[int, int], progress: Progress | None, threads: int | None
+) -> tuple[list[Recording], str]:
+    """The recordings of a split, and the fingerprint of the pictures that they were decoded from."""
     homes = (root / ".posecast", _cache_folder(root))
     pack_name = f"{split}-{size[0]}x{size[1]}"
     wanted = _wanted(root, split, size)
     for home in homes:
         recordings = _open_pack(home / pack_name, wanted)
         if recordings is not None:
-            return recordings
+            return recordings, str(wanted["fingerprint"])
 
     home = _first_writable(homes, f"{pack_name}.lock")
     with FileLock(home / f"{pack_name}.lock"):
@@ -65,20 +84,7 @@ def load_recordings(
             recordings = _open_pack(home / pack_name, wanted)
     if recordings is None:
         raise RuntimeError(f"The pack {home / pack_name} cannot be read although it was just written.")
-    return recordings
-
-
-def load_footage(
-    root: Path, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
-) -> Footage:
-    """A data set's train and val; without a folder val, a tail of every training recording is held out."""
-    train = load_recordings(root, "train", size, progress=progress, threads=threads)
-    facts = {"path": str(Path(root).resolve()), "fingerprint": fingerprint(root, "train")}
-    if not Path(root, "val").is_dir():
-        return dataclasses.replace(hold_out_tail(train), facts=facts)
-    facts["fingerprint_val"] = fingerprint(root, "val")
-    validation = load_recordings(root, "val", size, progress=progress, threads=threads)
-    return Footage(train, validation, facts=facts)
+    return recordings, str(wanted["fingerprint"])
 
 
 def fingerprint(root: Path, split: str) -> str:

@@ -92,7 +92,8 @@ def train(
     accelerator = resolve_device(device)
     check_divisible(config, devices)
     seen = footage_seen(config, footage)
-    build_cutter(config, seen).first(config.training.fast_share if config.training.fast_epochs else 1.0)
+    cutter = build_cutter(config, seen)
+    cutter.first(config.training.fast_share if config.training.fast_epochs else 1.0)  # whatever is wrong shows here
     initial = initial_weights(Path(start_from), Predictor(config)) if start_from is not None else None
     record = dataclasses.replace(recorded(Path(repeat)), repeated=True) if repeat is not None else None
     if record and not force:
@@ -112,7 +113,8 @@ def train(
         task = functools.partial(
             _build_and_fit,
             config=config,
-            footage=footage,
+            # One process goes on with what it has read; several read it each.
+            footage=(seen, cutter) if devices == 1 else footage,
             run=run,
             record=record,
             began=began,
@@ -139,7 +141,7 @@ def _build_and_fit(
     fabric: Fabric,
     *,
     config: Config,
-    footage: Footage | Callable[[], Footage],
+    footage: tuple[Footage, ClipCutter] | Footage | Callable[[], Footage],
     run: Path,
     record: Record | None,
     began: float,
@@ -150,8 +152,11 @@ def _build_and_fit(
     """Build, go on or begin, and train to the end. `record` is None for a new run."""
     if deterministic:
         torch.use_deterministic_algorithms(True)
-    seen = footage_seen(config, footage)
-    cutter = build_cutter(config, seen)
+    if isinstance(footage, tuple):
+        seen, cutter = footage
+    else:
+        seen = footage_seen(config, footage)
+        cutter = build_cutter(config, seen)
     threads = (record.threads, record.shares) if record else chosen_threads(fabric)
     with operator_threads(threads[0]):
         learner = TrainStep(fabric, config, initial, shares=threads[1])
