@@ -20,6 +20,7 @@ from posecast.data.recordings import Recording
 from posecast.evaluation.metrics import Pixels, psnr_db
 from posecast.model.elbo import distortion_nats, kl_nats, log_density
 from posecast.model.predictor import Predictor, seeded
+from posecast.model.rollout import alone
 
 RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
 ACTIVE_UNITS_DEFINITION = "variance of the posterior's mean over frames above 0.01"
@@ -62,7 +63,7 @@ def observe(predictor: Predictor, recording: Recording) -> Observed:
         instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // AT_ONCE))
         parts = predictor.workers.map(partial(_observe_instants, predictor, recording), instants)
     else:
-        parts = list(_observe_in_turn(predictor, recording))
+        parts = list(alone(_observe_in_turn(predictor, recording), predictor))
     means, rates, frames = (torch.cat(part) for part in zip(*parts, strict=True))
     true = as_pictures(recording.frames[1:])
     mse = (frames - true).square().mean((1, 2, 3))

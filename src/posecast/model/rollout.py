@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from posecast.errors import InputError
 from posecast.model.cuda_graphs import GraphedFunction
 from posecast.model.predictor import Predictor, by_instant, seeded, time_major
 from posecast.model.priors import Features
+from posecast.model.threads import operator_threads
 
 Latent = Literal["sample", "mean"]
+Item = TypeVar("Item")
 MEET_EVERY = 16
 """Instants that a worker rolls out before it waits for the others."""
 ROWS_AT_ONCE = 32
@@ -79,8 +81,19 @@ def rollout_together(
     futures = len(generators) // len(given) if generators else 1
     count = min(predictor.workers.count, futures if len(given) == 1 else len(given)) if device.type == "cpu" else 1
     if count == 1:
-        return _in_turn(predictor, given, generators, arithmetic)
+        return alone(_in_turn(predictor, given, generators, arithmetic), predictor)
     return _merged(predictor, _split(given, generators, futures, count), arithmetic)
+
+
+def alone(stream: Iterator[Item], predictor: Predictor) -> Iterator[Item]:
+    """What cannot be shared out among workers, with as many threads inside operators as there are workers."""
+    count = max(predictor.workers.count, torch.get_num_threads())
+    while True:
+        with operator_threads(count):
+            item = next(stream, None)
+        if item is None:
+            return
+        yield item
 
 
 def _split(

@@ -119,8 +119,8 @@ class Muon(torch.optim.Optimizer):
         # Nesterov's
         looking_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
         matrices = torch.stack([as_matrix(one) for one in looking_ahead])
-        directions = orthogonalised(matrices, self.product_dtype)
-        directions *= group["lr"] * (0.2 * max(directions.shape[1:]) ** 0.5)
+        size = group["lr"] * (0.2 * max(matrices.shape[1:]) ** 0.5)
+        directions = orthogonalised(matrices, self.product_dtype, size)
         torch._foreach_mul_(kernels, 1.0 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
         torch._foreach_sub_(kernels, [as_kernel(one, kernels[0].shape) for one in directions])  # pyright: ignore[reportPrivateImportUsage]
 
@@ -145,8 +145,8 @@ def by_work(groups: Iterable[list[Any]]) -> list[list[Any]]:
     )
 
 
-def orthogonalised(matrices: Tensor, product_dtype: torch.dtype = torch.float32) -> Tensor:
-    """The nearest matrices `[N, O, I]` with singular values near 1, mostly 0.8 to 1.2, float32.
+def orthogonalised(matrices: Tensor, product_dtype: torch.dtype = torch.float32, size: float | Tensor = 1.0) -> Tensor:
+    """The nearest matrices `[N, O, I]` with singular values near `size`, mostly 0.8 to 1.2 times it, float32.
 
     A quintic Newton-Schulz iteration: products of matrices only, no decomposition. In float32 it runs on the Gram
     matrix X X', whose side is the shorter one: X_k is Q_k X with Q_k a polynomial of X X', so that only the first and
@@ -156,16 +156,20 @@ def orthogonalised(matrices: Tensor, product_dtype: torch.dtype = torch.float32)
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.to(product_dtype)
     x = x.mT if tall else x
-    x = x / (HEADROOM * x.norm(dim=(1, 2), keepdim=True)).clamp_min(EPSILON)
     if product_dtype == torch.float32:
-        x = gram_factor(x @ x.mT) @ x
+        gram = x @ x.mT
+        # Norms and sizes go into the small matrices: passes over the large ones cost as much as the products.
+        norm = (HEADROOM * gram.diagonal(dim1=1, dim2=2).sum(1).sqrt()).clamp_min(EPSILON)[:, None, None]
+        x = (gram_factor(gram / norm.square()) * (size / norm)) @ x
     else:
+        x = x / (HEADROOM * x.norm(dim=(1, 2), keepdim=True)).clamp_min(EPSILON)
         for a, b, c in COEFFICIENTS:
             gram = x @ x.mT
-            # Sums are taken within the products: passes over memory cost as much as the products themselves.
+            # Sums are taken within the products.
             polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
             x = torch.baddbmm(x, polynomial, x, beta=a)
-    return (x.mT if tall else x).float()
+        x = size * x.float()
+    return x.mT if tall else x
 
 
 def gram_factor(gram: Tensor) -> Tensor:
