@@ -20,6 +20,7 @@ from posecast.model.device import (
     resolve_device,
     resolve_precision,
 )
+from posecast.model.threads import operator_threads
 
 PROFILE = MachineProfile(
     "a processor", 4, 100.0, 10.0, 100.0, 3.0, bfloat16=False, operator_threads=2, shares=4, quiet=True
@@ -87,6 +88,14 @@ def test_another_code_path_is_another_machine(monkeypatch: pytest.MonkeyPatch) -
     before = profile_key()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert profile_key() != before
+
+
+def test_the_threads_of_the_moment_are_no_other_machine() -> None:
+    """A training computes with one operator thread while its machine is written down."""
+    with operator_threads(1):
+        alone = profile_key()
+    with operator_threads(2):
+        assert profile_key() == alone
 
 
 def test_bfloat16_is_taken_where_it_was_measured_to_be_faster(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,14 @@ from posecast.config.schema import Config
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage, Recording
 from posecast.evaluation.evaluate import mean_rollout
-from posecast.model.device import MachineProfile, available_cores, cores_are_free, machine_profile, resolve_precision
+from posecast.model.device import (
+    THREAD_LIMIT,
+    MachineProfile,
+    available_cores,
+    cores_are_free,
+    machine_profile,
+    resolve_precision,
+)
 from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter
 from posecast.training.budget import measure_update, stages
@@ -55,7 +62,7 @@ def diagnose(tell: Callable[[str], None] = lambda sentence: None) -> Diagnosis:
     """Look at software, processor, GPU, memory and disk, and measure an update and a rollout of the default recipe."""
     tell("Measuring this machine, about 15 s")
     profile = machine_profile()
-    free = cores_are_free(min(available_cores(), torch.get_num_threads()))
+    free = cores_are_free(min(available_cores(), THREAD_LIMIT))
     advice: list[str] = []
     sections = {
         "software": software(advice),

@@ -90,13 +90,13 @@ def duration(seconds: float) -> str:
 @contextmanager
 def counting(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told (done, total); it goes away at the end."""
-    with stages() as progress:
+    with stages(label) as progress:
         yield lambda done, total: progress(label, done, total)
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar that is told (what is being done, done, total); it goes away at the end."""
+def stages(first: str = "working") -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told (what is being done, done, total), `first` until then; it goes away at the end."""
     console = Console(stderr=True)
     if is_quiet():
         yield lambda what, done, total: None
@@ -112,14 +112,14 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
 
             yield tell
     else:
-        latest = {"what": "", "pace": Pace()}
+        latest = {"what": first, "pace": Pace()}
 
         def keep(what: str, done: int, total: int) -> None:
             if what != latest["what"]:
                 latest.update(what=what, pace=Pace())
             latest["pace"].note(done, total)
 
-        heart = Heartbeat(lambda: latest["pace"].sentence(latest["what"] or "working"))
+        heart = Heartbeat(lambda: latest["pace"].sentence(latest["what"]))
         try:
             yield keep
         finally:

@@ -79,10 +79,7 @@ def evaluate_fully(
     told how many frames of all rollouts are done.
     """
     tick = Ticker(progress, total_frames(recordings, futures, bound=bound))
-    observed = []
-    for recording in recordings:
-        observed.append(observe(predictor, recording))
-        tick(len(recording))
+    observed = [observe(predictor, recording, tick) for recording in recordings]
     reconstruction = reconstruct(observed, recordings)
     reader = hidden.reader if hidden else None
     judges = [FutureJudge(recording, reconstruction.mse, reader) for recording in recordings]

@@ -57,13 +57,22 @@ class Observed:
 
 
 @torch.inference_mode()
-def observe(predictor: Predictor, recording: Recording) -> Observed:
-    """See a recording through the posterior: z is its mean, own predictions fed back where the networks see them."""
+def observe(predictor: Predictor, recording: Recording, tick: Callable[[int], None] | None = None) -> Observed:
+    """See a recording through the posterior: z is its mean, own predictions fed back where the networks see them.
+
+    `tick` is told how many more frames are done.
+    """
     if predictor.instants_are_independent:
         instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // AT_ONCE))
         parts = predictor.workers.map(partial(_observe_instants, predictor, recording), instants)
+        if tick:
+            tick(len(recording) - 1)
     else:
-        parts = list(alone(_observe_in_turn(predictor, recording), predictor))
+        parts = []
+        for part in alone(_observe_in_turn(predictor, recording), predictor):
+            parts.append(part)
+            if tick:
+                tick(1)
     means, rates, frames = (torch.cat(part) for part in zip(*parts, strict=True))
     true = as_pictures(recording.frames[1:])
     mse = (frames - true).square().mean((1, 2, 3))

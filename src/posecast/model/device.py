@@ -39,6 +39,8 @@ TRIAL_SECONDS = 0.25
 ROUNDS = 5
 MOST_THREADS = 16
 """An update of a few small clips gives no more of them enough to do."""
+THREAD_LIMIT = torch.get_num_threads()
+"""Operator threads that torch began with, by the cores it sees or by OMP_NUM_THREADS; later changes are ours."""
 FREE_SHARE = 0.85
 """A core is free if a thread on it computes for at least this share of the time."""
 PATH_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
@@ -169,7 +171,7 @@ def profile_key() -> str:
         processor_name(),
         torch.backends.cpu.get_cpu_capability(),
         available_cores(),
-        torch.get_num_threads(),
+        THREAD_LIMIT,
         torch.__version__,
         torch.backends.mkldnn.is_available(),
         *(os.environ.get(name, "") for name in PATH_VARIABLES),
@@ -198,7 +200,7 @@ def _read(path: Path) -> MachineProfile | None:
 
 def measure_machine() -> MachineProfile:
     """Measure products in float32 and bfloat16, and the ways to share a batch out among threads."""
-    limit = min(available_cores(), torch.get_num_threads(), MOST_THREADS)
+    limit = min(available_cores(), THREAD_LIMIT, MOST_THREADS)
     quiet = cores_are_free(limit)
     with operator_threads(1):
         convolutions = {kind: convolution_gflops(kind) for kind in (torch.float32, torch.bfloat16)}

@@ -84,7 +84,7 @@ class Residual(nn.Module):
         self.skip = nn.Identity() if wide == narrow else nn.Conv2d(wide, narrow, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = nn.functional.leaky_relu(self.conv1(x), 0.01)
+        inner = nn.functional.leaky_relu(self.conv1(x), 0.01, inplace=True)
         return nn.functional.leaky_relu(self.conv2(inner), 0.01) + self.skip(x)
 
 
@@ -93,13 +93,13 @@ class DepthConv(nn.Module):
 
     def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(wide, wide, 1), nn.LeakyReLU(0.01))
+        self.conv1 = nn.Sequential(nn.Conv2d(wide, wide, 1), nn.LeakyReLU(0.01, inplace=True))
         self.depth_conv = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
         self.conv2 = nn.Conv2d(wide, narrow, 1)
         self.adaptor = nn.Identity() if wide == narrow else nn.Conv2d(wide, narrow, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.depth_conv(self.conv1(x))) + self.adaptor(x)
+        return self.conv2(self.depth_conv(self.conv1(x))).add_(self.adaptor(x))
 
 
 class GatedFeedForward(nn.Module):
@@ -112,7 +112,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.conv(x).chunk(2, 1)
-        return x + self.conv_out(a * nn.functional.leaky_relu(b, 0.1))
+        return self.conv_out(a * nn.functional.leaky_relu(b, 0.1)).add_(x)
 
 
 class DepthConvBlock(nn.Module):
