@@ -397,7 +397,6 @@ READERS: dict[str, Reader] = {
     "submission": Reader(_submission, _read_submission, lambda: [b"id," + b"0," * 10**6, b"9" * 10**7]),
     "mp4": Reader(_video(".mp4"), _read_timed_frames),
     "gif": Reader(_video(".gif"), _read_timed_frames),
-    "webp": Reader(_video(".webp"), _read_timed_frames),
     "openpose": Reader(_openpose, _read_openpose),
     "coco": Reader(_coco, _read_coco),
     "poses.npz": Reader(_poses, _read_poses, lambda: [npz_bomb(), npz_bomb("fps.npy"), *pickles()]),

@@ -158,7 +158,7 @@ def counted_pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             pools.append(num_threads)
             super().__init__(num_threads)
 
-    monkeypatch.setattr("posecast.data.folder_dataset.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("posecast.data.prefetch.ThreadPoolExecutor", Pool)
     return pools
 
 

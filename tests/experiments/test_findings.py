@@ -4,7 +4,7 @@ import pytest
 
 from posecast.experiments.findings import Verdict, claims, findings
 
-from .test_comparing import made_up, outcome
+from .test_statistics import made_up, outcome
 
 CALM = [1.0, 0.98, 1.0, 0.98, 1.0, 0.98, 1.0, 0.98, 1.0]
 WILD = [1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0]

@@ -123,7 +123,7 @@ def test_a_run_whose_pictures_are_missing_is_not_finished(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("posecast.evaluation.samples.write_latent_samples", dies)
+        patched.setattr("posecast.evaluation.evaluate_run.write_latent_samples", dies)
         with pytest.raises(Killed):
             worked(opened(data, tmp_path / "out", num_seeds=1))
     plan = opened(data, tmp_path / "out", num_seeds=1)

@@ -58,7 +58,7 @@ def test_channels_last_holds_through_the_networks() -> None:
             assert scale.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("spans", ["cell", "picture"])
+@pytest.mark.parametrize("spans", ["spatial", "global"])
 @pytest.mark.parametrize("prior", ["fixed", "learned", "recurrent", "stationary"])
 def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
     config = dataclasses.replace(SMALL, prior=prior, latent_scope=spans)
@@ -70,10 +70,7 @@ def test_every_prior_spans_what_it_is_told_to(prior: str, spans: str) -> None:
     p, memory = networks.prior(**features, memory=memory)
     q = networks.posterior(current, **features, prior=p)
     assert (
-        q.mean.shape[1:]
-        == p.mean.shape[1:]
-        == networks.latent_shape
-        == (2, *((1, 1) if spans == "picture" else (4, 8)))
+        q.mean.shape[1:] == p.mean.shape[1:] == networks.latent_shape == (2, *((1, 1) if spans == "global" else (4, 8)))
     )
     assert networks.remember(memory, q.mean).shape == memory.shape
     assert networks.decode(**features, z=q.mean).shape == (2, 3, 16, 32)

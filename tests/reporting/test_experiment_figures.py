@@ -12,7 +12,7 @@ from posecast.evaluation.results import Run
 from posecast.experiments.statistics import Outcome
 from posecast.reporting.experiment_figures import SMOOTHED_FRAMES, Drawing, drawings_of, drawn, write_curves
 
-from .test_comparing import made_up, outcome
+from ..experiments.test_statistics import made_up, outcome
 
 COLOURS = {"one": "#3b82c4", "two": "#d9822b"}
 CONSTANT: dict[str, Any] = {"kl_weight": [0.5, 0.5], "teacher_forcing_rate": [0.0, 0.0]}

@@ -27,8 +27,8 @@ from posecast.files import write_json, write_text
 from posecast.model.checkpoint import write_config
 from posecast.reporting.experiment_report import write_comparison
 
-from .test_plans import CONFIGS, planned
-from .test_report import epoch, page_of, scores
+from ..experiments.test_plan import CONFIGS, planned
+from .test_run_report import epoch, page_of, scores
 
 TWO = {name: CONFIGS[name] for name in "ab"}
 
