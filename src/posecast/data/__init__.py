@@ -1,1 +1,1 @@
-"""Footage, wherever it comes from, as Recordings; see `recordings.py`."""
+"""Recordings, pose maps, the folder layout, its cache, augmentation, clips."""

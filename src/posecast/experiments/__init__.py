@@ -1,0 +1,1 @@
+"""Grids planned, run, compared as numbers."""

@@ -1,1 +1,1 @@
-"""The conditional VAE: the bound, two sets of networks, and the predictor that carries them through time."""
+"""Networks, priors, ELBO, predictor, rollout, weights on disk."""
