@@ -68,8 +68,12 @@ def build_optimizers(
 
 
 def is_large_kernel(parameter: Tensor) -> bool:
-    """Whether a parameter is a convolution's kernel with many inputs and outputs."""
-    return parameter.ndim == 4 and min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_SIDE
+    """Whether a parameter is a convolution's kernel with many inputs and outputs over 3x3 cells or more.
+
+    Smaller ones took a third of the optimiser's time and gained nothing (docs/quality.md).
+    """
+    wide = parameter.ndim == 4 and min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_SIDE
+    return wide and parameter.shape[2] >= 3
 
 
 class Muon(torch.optim.Optimizer):
