@@ -21,6 +21,7 @@ from posecast.model.device import resolve_precision
 from posecast.model.predictor import Predictor, by_instant
 from posecast.model.priors import Features, StationaryPrior
 from posecast.model.rollout import RolloutInput, future_generators, predict, predict_together, rollout, rollout_together
+from posecast.model.threads import Workers
 from posecast.training.train import train
 
 from ..conftest import TINY, moving_square
@@ -224,3 +225,41 @@ def test_blank_pose_maps_leave_a_picture_and_the_rollout_recovers(trained: Predi
     recovered, anyhow = (psnr_db(one[after], recording.frames[after]).mean() for one in (gapped, whole))
     assert recovered > anyhow - 1.0
     assert recovered > still  # and what it would have been is worth something
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("lengths", [(40, 3, 5), (3, 5, 40), (2, 40, 2)])
+def test_sequences_shared_out_keep_their_rows_when_others_have_ended(
+    fed_back: Config, lengths: tuple[int, ...]
+) -> None:
+    """A worker whose sequences are over must not move the rows of those that go on."""
+    torch.manual_seed(0)
+    predictor = Predictor(fed_back).eval().requires_grad_(False)
+    given = [
+        RolloutInput(one.frames[0], one.poses) for one in (moving_square(n, seed=k) for k, n in enumerate(lengths))
+    ]
+    alone, shared = [], []
+    for count, found in ((1, alone), (2, shared)):
+        predictor.workers = Workers(count)
+        generators = [torch.Generator().manual_seed(seed) for seed in range(len(lengths))]
+        found += list(rollout_together(predictor, given, generators=generators))
+        predictor.workers.close()
+    assert len(alone) == len(shared) == max(lengths) - 1
+    for t, (one, other) in enumerate(zip(alone, shared, strict=True), start=1):
+        assert one.shape == other.shape
+        for row, length in enumerate(lengths):
+            if t < length:
+                torch.testing.assert_close(one[row], other[row], atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_futures_shared_out_are_those_of_one_thread(either: Config) -> None:
+    torch.manual_seed(0)
+    predictor = Predictor(either).eval().requires_grad_(False)
+    square, found = moving_square(40), []
+    for count in (1, 3):
+        predictor.workers = Workers(count)
+        generators = future_generators(1, 0, range(5))
+        found.append(torch.stack(list(rollout(predictor, square.frames[0], square.poses, generators=generators))))
+        predictor.workers.close()
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)

@@ -7,8 +7,9 @@ Sees nothing of any target. Next: `evaluate.py`, which judges the frames.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -26,6 +27,8 @@ from posecast.model.threads import operator_threads
 
 Latent = Literal["sample", "mean"]
 Item = TypeVar("Item")
+Arithmetic = Callable[[], torch.autocast]
+"""Makes a context for each use: one object keeps what it found, and threads would overwrite that of each other."""
 MEET_EVERY = 16
 """Instants that a worker rolls out before it waits for the others."""
 ROWS_AT_ONCE = 32
@@ -113,21 +116,24 @@ def _split(
 def _merged(
     predictor: Predictor,
     shares: Sequence[tuple[Sequence[RolloutInput], Sequence[torch.Generator] | None]],
-    arithmetic: torch.autocast,
+    arithmetic: Arithmetic,
 ) -> Iterator[Tensor]:
     """Shares of rows rolled out by a worker each, some instants at a time so that they seldom meet."""
     streams = [_in_turn(predictor, given, generators, arithmetic) for given, generators in shares]
     length = max(len(one.poses) for given, _ in shares for one in given)
+    latest: list[Tensor | None] = [None] * len(streams)
+
+    def advanced(number: int) -> list[Tensor]:
+        """The next instants of a share; one that has ended stays at its last frame, so that rows keep their places."""
+        frames = list(islice(streams[number], count))
+        latest[number] = frames[-1] if frames else latest[number]
+        last = latest[number]
+        assert last is not None  # every sequence has a second frame wherever another has
+        return frames + [last] * (count - len(frames))
+
     for start in range(1, length, MEET_EVERY):
         count = min(MEET_EVERY, length - start)
-
-        def advanced(stream: Iterator[Tensor], count: int = count) -> list[Tensor]:
-            frames = list(islice(stream, count))
-            # A share of shorter sequences has ended: its further frames mean nothing.
-            return frames + [frames[-1] if frames else torch.zeros(0)] * (count - len(frames))
-
-        last = predictor.workers.map(advanced, streams)
-        for frames in zip(*last, strict=True):
+        for frames in zip(*predictor.workers.map(advanced, range(len(streams))), strict=True):
             yield torch.cat(frames)
 
 
@@ -136,14 +142,14 @@ def _in_turn(
     predictor: Predictor,
     given: Sequence[RolloutInput],
     generators: Sequence[torch.Generator] | None,
-    arithmetic: torch.autocast,
+    arithmetic: Arithmetic,
 ) -> Iterator[Tensor]:
     """Frame by frame, each from the one before."""
     networks, sequences = predictor.networks, len(given)
     device = next(predictor.parameters()).device
     futures = len(generators) // sequences if generators else 1
     first, own_pose = first_of(predictor, given)
-    with arithmetic:
+    with arithmetic():
         anchor = anchors_of(predictor, given)
         # The first frame does not tell all of z: every future begins with a z of its own.
         noise = None
@@ -156,7 +162,7 @@ def _in_turn(
     def decoded(*given: Tensor) -> tuple[Tensor, Tensor]:
         frame, memory, *condition = given
         noise = condition.pop() if generators else None
-        with arithmetic:
+        with arithmetic():
             return predictor.imagine_step(predictor.encode_previous(frame), tuple(condition), memory, noise)
 
     step = GraphedFunction(decoded, device)
@@ -164,7 +170,7 @@ def _in_turn(
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
         windows = windows_at(given, instants, predictor.pose_window).to(device)
-        with arithmetic:
+        with arithmetic():
             conditions = by_instant(networks.encode_condition(windows, anchor), sequences)
         for condition in conditions:
             noise = [draw(generators, predictor.latent_shape)] if generators else []
@@ -178,14 +184,14 @@ def _instants_at_once(
     predictor: Predictor,
     given: Sequence[RolloutInput],
     generators: Sequence[torch.Generator] | None,
-    arithmetic: torch.autocast,
+    arithmetic: Arithmetic,
 ) -> Iterator[Tensor]:
     """Many instants in one batch, where none depends on the one before; pieces of them shared out among workers."""
     networks, sequences = predictor.networks, len(given)
     device = next(predictor.parameters()).device
     futures = len(generators) // sequences if generators else 1
     rows = sequences * futures
-    with arithmetic:
+    with arithmetic():
         anchor = anchors_of(predictor, given)
     length = max(len(one.poses) for one in given)
     piece = max(1, ROWS_AT_ONCE // rows)  # of fixed size, so that frames do not depend on the number of workers
@@ -195,7 +201,7 @@ def _instants_at_once(
     def decoded(work: tuple[np.ndarray, Tensor | None]) -> Tensor:
         instants, noise = work
         windows = windows_at(given, instants, predictor.pose_window).to(device)
-        with arithmetic:
+        with arithmetic():
             condition = networks.encode_condition(windows, anchor)
             if futures > 1:
                 copies = (scale.repeat_interleave(futures, 0) for scale in condition)
@@ -231,12 +237,12 @@ def anchors_of(predictor: Predictor, given: Sequence[RolloutInput]) -> Features:
     return predictor.networks.encode_anchor(frames.to(device), poses.to(device))
 
 
-def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor, torch.autocast]:
+def for_imagining(predictor: Predictor, device: torch.device) -> tuple[Predictor, Arithmetic]:
     """The predictor to roll out with, and the arithmetic to do it in: bfloat16 where the run was trained in it.
 
     Kernels are rounded once here instead of at every step by autocast: the same numbers, sooner.
     """
-    arithmetic = torch.autocast(device.type, torch.bfloat16, enabled=predictor.in_bfloat16)
+    arithmetic = partial(torch.autocast, device.type, torch.bfloat16, enabled=predictor.in_bfloat16)
     if not predictor.in_bfloat16:
         return predictor, arithmetic
     rounded = copy.deepcopy(predictor)
