@@ -48,8 +48,9 @@ from posecast.model.rollout import RolloutInput, predict, predict_together
 from posecast.model.threads import operator_threads
 from posecast.training.batches import Batch, build_cutter
 from posecast.training.distributed import machine_facts
+from posecast.training.loop import prepared
 from posecast.training.step import TrainStep
-from posecast.training.train import chosen_threads, prepared, train
+from posecast.training.train import chosen_threads, train
 from posecast.video.writer import open_writer
 
 COURSE_CLIP, COURSE_BATCH = 16, 2
@@ -175,7 +176,7 @@ class OurWay:
         self.recordings = recordings
         accelerator = resolve_device(device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-        self.threads, self.shares = chosen_threads(self.fabric)
+        self.threads, self.shares = chosen_threads(accelerator)
         self.learners = {
             forced: TrainStep(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)
         }

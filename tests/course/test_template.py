@@ -18,8 +18,8 @@ from posecast.course.template import evaluate_words, notes, submit_words, train_
 from posecast.course.template_options import LabTest, LabTrain
 from posecast.errors import InputError
 from posecast.training.budget import Plan
+from posecast.training.loop import learning_rate_at
 from posecast.training.schedules import kl_weight
-from posecast.training.train import learning_rate_at
 
 
 def options(**changes: Any) -> LabTrain:

@@ -16,8 +16,8 @@ from posecast.evaluation.evaluate import mean_rollout, psnr_db
 from posecast.model.predictor import free_running
 from posecast.model.threads import Workers
 from posecast.training.budget import Plan
+from posecast.training.loop import learning_rate_at
 from posecast.training.step import StepMetrics, TrainStep, kept_of_average
-from posecast.training.train import learning_rate_at
 
 from ..conftest import TINY, moving_square
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-import posecast.training.train
+import posecast.training.loop
 from posecast.config.schema import Budget, Config
 from posecast.data.clips import Clip, ClipCutter, ClipPlan
 from posecast.data.recordings import Footage
@@ -27,9 +27,10 @@ from posecast.training.batches import Batch, build_cutter, share_of
 from posecast.training.budget import Plan
 from posecast.training.check_run import inspect_run
 from posecast.training.checkpoints import is_finite, load_state, states
+from posecast.training.loop import learning_rate_at
 from posecast.training.state import TrainEvent, TrainState, account
 from posecast.training.step import TrainStep
-from posecast.training.train import learning_rate_at, train
+from posecast.training.train import train
 
 from ..conftest import moving_square
 
@@ -231,6 +232,17 @@ def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_two_processes_take_the_threads_that_were_chosen_for_them(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that measured a busy machine by itself could choose otherwise than the others."""
+    monkeypatch.setattr("posecast.training.train.chosen_threads", lambda *_: (1, 3))
+    train(tiny, footage, tmp_path / "run", devices=2, precision="32-true")
+    machine = read_config(tmp_path / "run")[1]["machine"]
+    assert (machine["threads"], machine["shares"]) == (1, 3)
+
+
+@pytest.mark.long
 def test_two_processes_share_a_budget_of_minutes(tiny: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny, budget=dataclasses.replace(tiny.budget, steps=None, minutes=0.02))
     train(config, footage, tmp_path / "run", devices=2, precision="32-true")
@@ -289,6 +301,36 @@ def test_a_run_of_minutes_that_was_stopped_is_repeated_by_its_record(
         train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", callback=StopAfter(7))
     train(config, footage(), tmp_path / "again", repeat=tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "again")
+
+
+def test_a_repetition_needs_the_footage_and_the_weights_that_were_begun_with(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, footage(), tmp_path / "origin", precision="32-true")
+    other = dataclasses.replace(tiny, seed=tiny.seed + 1)
+    train(other, footage(), tmp_path / "run", precision="32-true", start_from=tmp_path / "origin")
+    changed = dataclasses.replace(footage(), facts={"path": "squares", "fingerprint": "2"})
+    with pytest.raises(InputError, match="data set has changed"):
+        train(other, changed, tmp_path / "again", repeat=tmp_path / "run", start_from=tmp_path / "origin")
+    with pytest.raises(InputError, match="--from"):
+        train(other, footage(), tmp_path / "again", repeat=tmp_path / "run")
+    with pytest.raises(InputError, match="without --from"):
+        train(tiny, footage(), tmp_path / "again", repeat=tmp_path / "origin", start_from=tmp_path / "run")
+    assert not (tmp_path / "again").exists()
+    train(other, footage(), tmp_path / "again", repeat=tmp_path / "run", start_from=tmp_path / "origin")
+    assert weights(tmp_path / "run") == weights(tmp_path / "again")
+
+
+def test_a_run_that_saved_nothing_yet_needs_the_weights_it_began_with(tiny: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny, footage(), tmp_path / "origin", precision="32-true")
+    train(tiny, footage(), run, precision="32-true", start_from=tmp_path / "origin")
+    train(tiny, footage(), run, resume=True)  # it goes on from its own state
+    before = weights(run)
+    for path in states(run):
+        path.unlink()
+    with pytest.raises(InputError, match="--from"):
+        train(tiny, footage(), run, resume=True)
+    train(tiny, footage(), run, resume=True, start_from=tmp_path / "origin")
+    assert weights(run) == before
 
 
 def test_skipping_without_end_stops_with_a_sentence(tiny: Config) -> None:
@@ -437,7 +479,7 @@ def test_a_run_killed_before_it_had_a_configuration_starts(tiny: Config, tmp_pat
 
 def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollouts of long recordings take longer than a cluster waits."""
-    validated = posecast.training.train.validated
+    validated = posecast.training.loop.validated
     calls = []
 
     def slow(*args: object) -> object:
@@ -447,7 +489,7 @@ def test_a_stop_during_validation_breaks_it_off(tiny: Config, tmp_path: Path, mo
             raise AssertionError("the validation went on")
         return validated(*args)  # pyright: ignore
 
-    monkeypatch.setattr(posecast.training.train, "validated", slow)
+    monkeypatch.setattr(posecast.training.loop, "validated", slow)
     with pytest.raises(InterruptedTraining) as stopped:
         train(tiny, footage(), tmp_path / "run")
     assert stopped.value.signal_number == signal.SIGTERM

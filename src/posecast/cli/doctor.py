@@ -196,7 +196,7 @@ def expectations(profile: MachineProfile) -> list[tuple[str, str]]:
 def measured(config: Config, moves: Recording) -> tuple[float, float]:
     """Seconds of an update, and of a frame rolled out."""
     fabric = Fabric(accelerator="cpu", devices=1, precision=resolve_precision("auto", "cpu"))
-    threads, shares = chosen_threads(fabric)
+    threads, shares = chosen_threads("cpu")
     with operator_threads(threads):
         learner = TrainStep(fabric, config, shares=shares)
         try:

@@ -132,7 +132,7 @@ def measured(config: Config, cutter: ClipCutter, footage: Footage, device: str) 
     """Seconds of an update and of a validation, measured as a training would take them."""
     accelerator = resolve_device(device)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
-    threads, shares = chosen_threads(fabric)
+    threads, shares = chosen_threads(accelerator)
     with operator_threads(threads):
         learner = TrainStep(fabric, config, shares=shares)
         try:

@@ -60,7 +60,11 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
 def _check_facts(content: Mapping[str, Any], run: Path) -> None:
     """Raise InputError unless the facts are of the kinds that are read again; an imported run has no machine."""
     machine = content.get("machine", {})
-    needed: list[tuple[Any, str, type, bool]] = [(content, "source", dict, False), (content, "selected_on", str, False)]
+    needed: list[tuple[Any, str, type, bool]] = [
+        (content, "source", dict, False),
+        (content, "selected_on", str, False),
+        (content, "initial_weights", str, False),
+    ]
     if "machine" in content:
         needed += [(content, "machine", dict, True), (content, "num_steps", int, True)]
     if isinstance(machine, Mapping) and machine:

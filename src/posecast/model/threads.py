@@ -1,7 +1,8 @@
 """Work shared out among threads that each compute with one operator thread.
 
 Threads inside small operators wait for each other thousands of times an update, and one that a busy neighbour holds
-up holds up all. Threads that each take a share of the clips meet once.
+up holds up all. Threads that each take a share of the clips meet four times: after
+cutting clips, the forward pass, the backward pass and the optimiser.
 In: independent calls. Out: their results in order, the same whatever thread computed them. Knows no model.
 """
 

@@ -1,7 +1,7 @@
 """Plans of updates: how many a budget buys, planned again as the machine becomes slower or faster.
 
 In: a budget, the speed seen so far. Out: `Plan`, from which the learning rate and the clip length follow, and which is
-recorded so that a run can be repeated exactly. Knows no run folder. Next: `train.py`.
+recorded so that a run can be repeated exactly. Knows no run folder. Next: `loop.py`, which follows it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from posecast.config.schema import Config, flattened, to_dict
-from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.model.checkpoint import read_config
 from posecast.training.budget import Plan
@@ -41,6 +40,10 @@ class Record:
     """Inside an operator."""
     shares: int
     """Of an update's clips, each computed by one thread."""
+    fingerprint: str | None
+    """Of the footage."""
+    initial: str | None
+    """The digest of the weights that `--from` began with; None where they were drawn from the seed."""
     repeated: bool = False
     """Whether the plan is followed to its end; otherwise a budget of minutes may plan again."""
 
@@ -59,25 +62,39 @@ def recorded(run: Path) -> Record:
         precision=machine["precision"],
         threads=int(machine.get("threads") or torch.get_num_threads()),
         shares=int(machine.get("shares") or 1),
+        fingerprint=facts.get("source", {}).get("fingerprint"),
+        initial=facts.get("initial_weights"),
         repeated=facts.get("repeated") is True,
     )
 
 
-def check_circumstances(record: Record, devices: int, precision: str) -> None:
-    """Raise InputError if processes or arithmetic are not what the run was begun with."""
-    if record.processes != devices:
+@dataclass(frozen=True)
+class Circumstances:
+    """What is asked for beside a configuration, when a run is to go on or to be made again."""
+
+    processes: int
+    precision: str
+    fingerprint: str | None
+    initial: str | None
+
+
+def check_circumstances(record: Record, asked: Circumstances, *, from_the_start: bool) -> None:
+    """Raise InputError unless processes, arithmetic and footage are those that a run was begun with.
+
+    So must be the weights it began with, where its updates are made `from_the_start`.
+    """
+    if record.processes != asked.processes:
         raise InputError(
-            f"This run was begun with {record.processes} process(es), not {devices}; go on with the same --devices."
+            f"This run was begun with {record.processes} process(es), not {asked.processes}; "
+            "go on with the same --devices."
         )
-    if precision not in ("auto", record.precision):
-        raise InputError(f"This run was begun in {record.precision}, not {precision}; leave --precision out.")
-
-
-def check_footage(facts: dict[str, Any], footage: Footage) -> None:
-    """Raise InputError if the data are not what the run was begun with."""
-    before, now = (source.get("fingerprint") for source in (facts.get("source", {}), footage.facts))
-    if before != now:
+    if asked.precision not in ("auto", record.precision):
+        raise InputError(f"This run was begun in {record.precision}, not {asked.precision}; leave --precision out.")
+    if record.fingerprint != asked.fingerprint:
         raise InputError(
             "The data set has changed since this run was begun (its fingerprint differs); "
             "restore it, or begin a new run with --from."
         )
+    if from_the_start and record.initial != asked.initial:
+        began = "without --from" if record.initial is None else f"--from weights with the digest {record.initial}"
+        raise InputError(f"This run was begun {began}; begin it the same way.")

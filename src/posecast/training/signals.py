@@ -1,6 +1,6 @@
 """What a run asks of its machine: work prepared ahead, votes of its processes, and the signals that ask it to stop.
 
-Knows no model. Next: `train.py`.
+Knows no model. Next: `loop.py`, which asks between updates.
 """
 
 from __future__ import annotations

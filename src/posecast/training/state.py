@@ -1,6 +1,6 @@
 """How far training has come: counters, an epoch's sums, and the part of its log line that they give.
 
-In: updates. Out: what is saved with every state and told to callbacks. Next: `train.py`, which keeps it.
+In: updates. Out: what is saved with every state and told to callbacks. Next: `loop.py`, which keeps it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One update: observe, backward, step, average; and everything that an update changes.
 
 In: batches from `batches.py`. Out: the named terms of the bound, or that the update was skipped.
-Knows no run folder. Next: `train.py`, which repeats this.
+Knows no run folder. Next: `loop.py`, which repeats this.
 """
 
 from __future__ import annotations

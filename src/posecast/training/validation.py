@@ -1,6 +1,6 @@
 """Validation while training: a true rollout, and the bound on clips of recordings not trained on.
 
-In: a learner and footage. Out: the validation part of an epoch's log line. Next: `train.py`.
+In: a learner and footage. Out: the validation part of an epoch's log line. Next: `loop.py`.
 """
 
 from __future__ import annotations
