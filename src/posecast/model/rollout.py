@@ -84,7 +84,8 @@ def rollout_together(
     futures = len(generators) // len(given) if generators else 1
     count = min(predictor.workers.count, futures if len(given) == 1 else len(given)) if device.type == "cpu" else 1
     if count == 1:
-        return alone(_in_turn(predictor, given, generators, arithmetic), predictor)
+        length = max(len(one.poses) for one in given)
+        return alone(_in_turn(predictor, given, generators, arithmetic, length), predictor)
     return _merged(predictor, _split(given, generators, futures, count), arithmetic)
 
 
@@ -119,21 +120,11 @@ def _merged(
     arithmetic: Arithmetic,
 ) -> Iterator[Tensor]:
     """Shares of rows rolled out by a worker each, some instants at a time so that they seldom meet."""
-    streams = [_in_turn(predictor, given, generators, arithmetic) for given, generators in shares]
     length = max(len(one.poses) for given, _ in shares for one in given)
-    latest: list[Tensor | None] = [None] * len(streams)
-
-    def advanced(number: int) -> list[Tensor]:
-        """The next instants of a share; one that has ended stays at its last frame, so that rows keep their places."""
-        frames = list(islice(streams[number], count))
-        latest[number] = frames[-1] if frames else latest[number]
-        last = latest[number]
-        assert last is not None  # every sequence has a second frame wherever another has
-        return frames + [last] * (count - len(frames))
-
+    streams = [_in_turn(predictor, given, generators, arithmetic, length) for given, generators in shares]
     for start in range(1, length, MEET_EVERY):
         count = min(MEET_EVERY, length - start)
-        for frames in zip(*predictor.workers.map(advanced, range(len(streams))), strict=True):
+        for frames in zip(*predictor.workers.map(lambda stream: list(islice(stream, count)), streams), strict=True):  # noqa: B023
             yield torch.cat(frames)
 
 
@@ -143,8 +134,9 @@ def _in_turn(
     given: Sequence[RolloutInput],
     generators: Sequence[torch.Generator] | None,
     arithmetic: Arithmetic,
+    length: int,
 ) -> Iterator[Tensor]:
-    """Frame by frame, each from the one before."""
+    """Frame by frame, each from the one before; a sequence that has ended goes on with its last pose."""
     networks, sequences = predictor.networks, len(given)
     device = next(predictor.parameters()).device
     futures = len(generators) // sequences if generators else 1
@@ -166,7 +158,7 @@ def _in_turn(
             return predictor.imagine_step(predictor.encode_previous(frame), tuple(condition), memory, noise)
 
     step = GraphedFunction(decoded, device)
-    length, ahead = max(len(one.poses) for one in given), max(1, POSES_AHEAD // sequences)
+    ahead = max(1, POSES_AHEAD // sequences)
     for start in range(1, length, ahead):
         instants = np.arange(start, min(start + ahead, length))
         windows = windows_at(given, instants, predictor.pose_window).to(device)
