@@ -553,7 +553,7 @@ def report(found: dict[str, Any]) -> str:
         "|---|" + "---|" * len(found["arms"]),
     ]
     titles = {
-        "trained": "trained, own predictions fed back",
+        "trained": "trained, no teacher forcing",
         "forced": "trained, teacher forcing",
         "rolled": "rolled out, one sequence",
         "rolled_five": "rolled out, five at once",

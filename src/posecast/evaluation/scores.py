@@ -57,7 +57,7 @@ class Drift:
 
     @property
     def difference_db(self) -> float:
-        """What the feedback of own predictions has cost by the end."""
+        """What errors in earlier frames have cost by the end."""
         return self.restarted_psnr_db - self.last_psnr_db
 
 

@@ -157,12 +157,12 @@ def overfits(one: Outcome) -> tuple[Verdict, str]:
 
 
 def wobbles(one: Outcome) -> tuple[Verdict, str]:
-    """More wobble after frame 400 than before, and a cost of feeding back: both must hold."""
+    """More wobble after frame 400 than before, and a cost of errors in earlier frames: both must hold."""
     more = one.estimate(lambda run: wobble_db(399, None)(run) - wobble_db(0, 399)(run))
     drift = one.estimate(lambda run: run.score("drift", "difference_db"))
     evidence = (
         f"From frame 400 on PSNR changes from frame to frame by {more} dB more than before; "
-        f"feeding predictions back costs {drift} dB by the end."
+        f"errors in earlier frames cost {drift} dB by the end."
     )
     verdicts = (against_threshold(more, 0.0), against_threshold(drift, NOTABLE_DB))
     if "refuted" in verdicts:

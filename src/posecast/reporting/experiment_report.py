@@ -127,7 +127,7 @@ def result_table(found: Sequence[Outcome], content: dict[str, Any]) -> str:
     note = (
         "Mean ± half of the 95 % interval over seeds (Student's t). PSNR of rollouts by the prior's mean. A best "
         f"setting {marked} only where it is above every other one beyond the noise: the interval of the differences, "
-        "paired by seed, leaves out 0. Drift: what feeding predictions back has cost over the last 100 frames."
+        "paired by seed, leaves out 0. Drift: what errors in earlier frames have cost over the last 100 frames."
     )
     failures = "".join(
         f"<p>{text(one.name)}, seed {seed}: {text(why)}</p>" for one in found for seed, why in one.failures.items()

@@ -163,9 +163,9 @@ def _curves(runs: Sequence[Run]) -> str:
     if not plots:
         return ""
     if len(runs) > 1:
-        legend = page.legend(colours, "Dashed: validation, own predictions fed back.")
+        legend = page.legend(colours, "Dashed: validation, without teacher forcing.")
     else:
-        legend = page.legend({"training": COLOURS[0], "validation, own predictions fed back": COLOURS[1]})
+        legend = page.legend({"training": COLOURS[0], "validation, without teacher forcing": COLOURS[1]})
     return f'<h2>Training</h2>{legend}<div class="grid">{"".join(plots)}</div>'
 
 
@@ -202,8 +202,8 @@ def _drift(run: Run) -> str:
     last, restarted, difference = map(shown, values.values())
     return (
         f"<h3>Drift</h3><p>The last {shown(run.score('drift', 'frames'), 0)} frames of a rollout reach {last} dB. "
-        f"Rolled out anew from the true frame before them, they reach {restarted} dB: feeding back predictions "
-        f"has cost {difference} dB by then. Near 0, errors do not add up.</p>"
+        f"Rolled out anew from the true frame before them, they reach {restarted} dB: errors in earlier "
+        f"frames have cost {difference} dB by then. Near 0, errors do not add up.</p>"
     )
 
 

@@ -31,7 +31,7 @@ NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
 def validated(
     learner: TrainStep, predictor: Predictor, footage: Footage, epoch: int, picture: Path | None = None
 ) -> dict[str, Any]:
-    """PSNR of a true rollout by the prior's mean; and the bound on clips, own predictions fed back.
+    """PSNR of a true rollout by the prior's mean; and the bound on clips, without teacher forcing.
 
     A rollout that is not finite is logged as None and never kept as the best. `picture` is where to show the first
     validation recording's rollout.
