@@ -12,35 +12,11 @@ import pytest
 from PIL import Image
 
 from posecast.data.check import CheckResult, SplitSummary, check, limited
-from posecast.data.folder_dataset import write_recordings, write_test_sequences
-from posecast.data.recordings import PoseSequence, Recording
+from posecast.data.folder_dataset import write_recordings
+from posecast.data.recordings import Recording
 from posecast.errors import InputError
 
-
-def noise(num_frames: int, seed: int, size: tuple[int, int] = (8, 16)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (num_frames, *size, 3), np.uint8)
-
-
-def recording(num_frames: int, seed: int = 0) -> Recording:
-    return Recording(f"seed {seed}", noise(num_frames, 2 * seed), noise(num_frames, 2 * seed + 1))
-
-
-@pytest.fixture
-def course(tmp_path: Path) -> Path:
-    """A flawless data set: two training recordings (1-5, 7-9), one of val, one test sequence."""
-    write_recordings(tmp_path, "train", [recording(5, 0), recording(3, 1)])
-    write_recordings(tmp_path, "val", [recording(4, 2)], first_number=31)
-    names = [f"frame{number:06d}" for number in range(31, 35)]
-    write_test_sequences(tmp_path, [PoseSequence("0", noise(1, 9)[0], noise(4, 10), names)])
-    return tmp_path
-
-
-def image(root: Path, number: int) -> Path:
-    return root / "train" / "train_img" / f"frame{number:06d}.png"
-
-
-def label(root: Path, number: int) -> Path:
-    return root / "train" / "train_label" / f"frame{number:06d}.png"
+from .conftest import image, label, noise, recording
 
 
 def kinds(result: CheckResult) -> tuple[list[str], list[str]]:
