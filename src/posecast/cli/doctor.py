@@ -93,7 +93,7 @@ def software(advice: list[str]) -> list[tuple[str, str]]:
 
 
 def processor(profile: MachineProfile, free: bool, advice: list[str]) -> list[tuple[str, str]]:
-    """What the processor is, what it was measured to do, and what follows."""
+    """Describe the processor, its measured speed and the choices that follow."""
     total = os.cpu_count() or 1
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     if not free:

@@ -87,7 +87,7 @@ def complain_about(error: Exception, sentence: str) -> None:
 
 
 def sentence_of(error: OSError) -> str:
-    """What the operating system refused, where, and what to do about it."""
+    """Say in one sentence what the operating system refused, where, and what to do about it."""
     if not error.strerror:
         return str(error)
     where = f": {error.filename}" if error.filename else ""

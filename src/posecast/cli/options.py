@@ -30,7 +30,7 @@ _volume: Volume = "normal"
 
 
 def set_volume(volume: Volume) -> None:
-    """How much is said on stderr from now on."""
+    """Set how much is said on stderr from now on."""
     global _volume
     _volume = volume
 

@@ -49,7 +49,7 @@ class Heartbeat:
 
 
 class Pace:
-    """How far counted work has come, and how long the rest will take at the speed of the last minute."""
+    """Progress of counted work, and the time left at the speed of the last minute."""
 
     def __init__(self) -> None:
         self.done, self.total = 0, 0

@@ -69,7 +69,7 @@ def print_scores(scores: Scores) -> None:
 
 
 def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
-    """What poses do not tell, read off true and painted frames."""
+    """Print the hidden factors, which poses do not tell, as read off true and painted frames."""
     table = Table(title="hidden factors, read off frames")
     for column in ("factor", "R², true frames", "R², z from posterior", "deviation: truth", "futures"):
         table.add_column(column, justify="left" if column == "factor" else "right")
@@ -158,7 +158,7 @@ def print_findings(title: str, findings: Sequence[Finding]) -> None:
 
 
 def print_extracted(out: object, found: Extracted) -> None:
-    """What was made of footage, video by video, and what is worth knowing about it."""
+    """Print what was extracted, video by video, and what is worth knowing about it."""
     asked, videos = found.facts["asked"], found.facts["videos"]
     height, width = asked["size"]
     print(
@@ -176,7 +176,7 @@ def print_extracted(out: object, found: Extracted) -> None:
 
 
 def print_inspection(found: Inspection) -> None:
-    """What a run folder holds and what is wrong with it."""
+    """Print what a run folder holds and what is wrong with it."""
     print("\n".join(found.lines))
     print_findings("Errors", found.errors)
     print_findings("Remarks", found.remarks)
@@ -185,7 +185,7 @@ def print_inspection(found: Inspection) -> None:
 
 
 def print_diagnosis(found: Diagnosis) -> None:
-    """What a machine has, section by section, and advice: plain text, so that it can be pasted anywhere."""
+    """Print a machine's sections, then advice: plain text, so that it can be pasted anywhere."""
     for title, lines in found.sections.items():
         print(title)
         width = max(len(name) for name, _ in lines)

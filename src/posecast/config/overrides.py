@@ -173,7 +173,7 @@ def describe(hint: Any) -> str:
 
 
 def check_whole(config: Config) -> None:
-    """What no setting alone can break. Raises InputError."""
+    """Check what several settings decide together. Raises InputError."""
     stride = config.networks.stride
     if any(side % stride for side in parse_size(config.size)):
         raise InputError(
@@ -187,7 +187,7 @@ def check_whole(config: Config) -> None:
 
 
 def check_anchored(networks: Anchored) -> None:
-    """What no setting of our networks alone can break. Raises InputError."""
+    """Check what several settings of our networks decide together. Raises InputError."""
     if any(width % 8 for width in networks.widths):
         raise InputError(f"The widths are {networks.widths}; each must be a multiple of 8.")
     if networks.prior == "stationary" and networks.latent_channels % 2:

@@ -192,7 +192,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: exactly one of the three."""
+    """Length of a training: exactly one of the three."""
 
     epochs: int | None = setting(None, "Train this many epochs.", ge=1, le=10**9)
     steps: int | None = setting(None, "Train this many updates.", ge=1, le=10**12)
@@ -203,7 +203,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Config:
-    """All that a run is made from; with the data set and the machine, all that determines it."""
+    """Configuration of a run; with the data set and the machine it determines all."""
 
     recipe: str
     networks: Anchored | Lab4
