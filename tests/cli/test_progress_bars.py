@@ -10,9 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from posecast.cli.main import main
 from posecast.cli.progress_bars import Callbacks, Pace, TensorBoardWriter, TrainingDisplay, counting
-from posecast.config.schema import Config
+from posecast.config.schema import Budget, Config
 from posecast.data.recordings import Footage
 from posecast.files import read_json_lines
+from posecast.training.state import TrainEvent
 from posecast.training.train import train
 
 from ..conftest import moving_square
@@ -20,7 +21,7 @@ from ..conftest import moving_square
 
 def test_tensorboard_gets_the_numbers_of_the_log(tiny: Config, tmp_path: Path) -> None:
     writer = TensorBoardWriter(str(tmp_path / "run/tensorboard"))
-    train(tiny, Footage([moving_square(40)], [moving_square(12)]), tmp_path / "run", callback=writer)
+    train(tiny, squares(), tmp_path / "run", callback=writer)
     scalars = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     log = read_json_lines(tmp_path / "run/log.jsonl")
     for name in ("loss", "rate", "distortion", "validation_psnr_db"):
@@ -44,8 +45,7 @@ def test_validated_epochs_are_told_and_the_bar_is_taken_away(
 ) -> None:
     config = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, validate_every=2))
     display = TrainingDisplay()
-    footage = Footage([moving_square(40)], [moving_square(12)])
-    train(config, footage, tmp_path / "run", callback=Callbacks((display,)))
+    train(config, squares(), tmp_path / "run", callback=Callbacks((display,)))
     display.close()
     said = capsys.readouterr().err
     validated = [e for e in read_json_lines(tmp_path / "run/log.jsonl") if e["validation_psnr_db"] is not None]
@@ -89,9 +89,8 @@ def test_a_training_shows_a_sign_of_life_where_there_is_no_terminal(
     def slowly(status: object) -> None:
         time.sleep(0.02)
 
-    footage = Footage([moving_square(40)], [moving_square(12)])
     display = TrainingDisplay()
-    train(tiny, footage, tmp_path / "run", callback=Callbacks((display, slowly)))
+    train(tiny, squares(), tmp_path / "run", callback=Callbacks((display, slowly)))
     display.close()
     said = lines_of(capsys)
     assert any(line.startswith("training: update: ") and "frames/s" in line for line in said), said
@@ -128,3 +127,34 @@ def test_the_time_left_is_at_the_speed_of_late(monkeypatch: pytest.MonkeyPatch) 
     assert pace.sentence("packing") == "packing: 260 of 1,000, 24 min 40 s left"
     pace.note(1, 10)  # other work has begun
     assert pace.sentence("writing").startswith("writing: 1 of 10")
+
+
+def test_the_time_left_of_a_budget_of_minutes_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans come and go, and none of them ends later."""
+    now = [0.0]
+    monkeypatch.setattr("posecast.cli.progress_bars.time.monotonic", lambda: now[0])
+    pace = Pace()
+    pace.ends_at = 360.0
+    now[0] = 15.0
+    pace.note(10, 4000)
+    assert pace.sentence("training: update") == "training: update: 10 of 4,000, 5 min 45 s left"
+    now[0] = 361.0
+    assert pace.sentence("training: update").endswith("0 s left")
+
+
+@pytest.mark.parametrize("minutes", [0.05, None])
+def test_a_callback_hears_when_a_budget_of_minutes_ends(tiny: Config, tmp_path: Path, minutes: float | None) -> None:
+    budget = Budget(minutes=minutes, steps=None if minutes else 4)
+    events: list[TrainEvent] = []
+    began = time.monotonic()
+    train(dataclasses.replace(tiny, budget=budget), squares(), tmp_path / "run", callback=events.append)
+    ends = {event.ends_at for event in events}
+    if minutes is None:
+        assert ends == {None}
+    else:
+        assert len(ends) == 1
+        assert 60 * minutes <= ends.pop() - began < 60 * minutes + 1  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+
+
+def squares() -> Footage:
+    return Footage([moving_square(40)], [moving_square(12)])

@@ -49,10 +49,11 @@ class Heartbeat:
 
 
 class Pace:
-    """Progress of counted work, and the time left at the speed of the last minute."""
+    """Progress of counted work, and the time left: until `ends_at` if known, or at the speed of the last minute."""
 
     def __init__(self) -> None:
         self.done, self.total = 0, 0
+        self.ends_at: float | None = None
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def note(self, done: int, total: int) -> None:
@@ -69,10 +70,16 @@ class Pace:
         """What, how far, time left."""
         if not self.total:
             return f"{what}: beginning"
+        left = self.left()
+        return f"{what}: {self.done:,} of {self.total:,}" + (f", {left} left" if left else "")
+
+    def left(self) -> str:
+        """Return the time left as a person says it; empty where nothing tells it yet."""
         (first, before), now = self._seen[0], time.monotonic()
+        if self.ends_at is not None:
+            return duration(max(0.0, self.ends_at - now))
         done = self.done - before
-        left = f", {duration((now - first) / done * (self.total - self.done))} left" if done > 0 else ""
-        return f"{what}: {self.done:,} of {self.total:,}{left}"
+        return duration((now - first) / done * (self.total - self.done)) if done > 0 else ""
 
 
 def duration(seconds: float) -> str:
@@ -148,6 +155,7 @@ class TrainingDisplay:
             self._start(train_state)
         assert self._pace is not None
         self._pace.note(train_state.step, train_state.num_steps)
+        self._pace.ends_at = event.ends_at
         means = epoch_means(train_state.sums)
         if event.update is not None and means["loss"] is not None:
             fields: dict[str, Any] = {
@@ -156,6 +164,7 @@ class TrainingDisplay:
                 "rate": shown(means["rate"]),
                 "best": "" if train_state.best_psnr_db == -math.inf else f" · val {train_state.best_psnr_db:.2f} dB",
                 "speed": f"{train_state.sums['predictions'] / max(train_state.sums['seconds'], 1e-9):.0f}",
+                "left": self._pace.left() or "-",
                 "skipped": f" · {train_state.skipped} updates skipped" if train_state.skipped else "",
             }
             self._line = "loss {loss}, {speed} frames/s{best}{skipped}".format(**fields).replace(" ·", ",")
@@ -187,13 +196,13 @@ class TrainingDisplay:
                 "loss {task.fields[loss]} · distortion {task.fields[distortion]} + rate {task.fields[rate]} nats"
             ),
             TextColumn("{task.fields[speed]} frames/s{task.fields[best]}{task.fields[skipped]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]} left"),
             console=console,
             transient=True,
         )
-        blank = dict.fromkeys(("loss", "distortion", "rate", "speed", "best", "skipped"), "")
+        blank: dict[str, Any] = dict.fromkeys(("loss", "distortion", "rate", "speed", "best", "skipped"), "")
         self._task = self._progress.add_task(
-            "training", total=train_state.num_steps, completed=train_state.step, **blank
+            "training", total=train_state.num_steps, completed=train_state.step, left="-", **blank
         )
         self._progress.start()
 

@@ -47,8 +47,9 @@ def fit(
     """The loop. State is saved between updates: every so many seconds, on a request to stop, and at the end."""
     config, fabric = learner.config, learner.fabric
     saved_at, seconds_before, began_at = time.monotonic(), train_state.spent_s, time.monotonic()
+    ends_at = pacer.ends if pacer else None
     if callback:
-        callback(TrainEvent(train_state, None, None))  # it has begun, however long the first update takes
+        callback(TrainEvent(train_state, None, None, ends_at))  # it has begun, however long the first update takes
     while train_state.step < train_state.num_steps or train_state.batch > 0:  # the last epoch must be ended, too
         length, batch_size = stage_of(config, cutter, train_state.epoch, train_state.plan, fabric.world_size)
         stage = stages(config.training, fabric.world_size).index((length, batch_size))
@@ -65,7 +66,7 @@ def fit(
             account(train_state, update, seconds)
             train_state.spent_s = seconds_before + began - began_at
             if callback:
-                callback(TrainEvent(train_state, update, None))
+                callback(TrainEvent(train_state, update, None, ends_at))
             waited = time.monotonic() - saved_at
             wishes = (bool(requests), waited > config.training.save_every_seconds, _wants_a_plan(pacer))
             stop, due, replan = any_of(fabric, *wishes)
@@ -89,7 +90,7 @@ def fit(
             if train_state.step < train_state.num_steps and any_of(fabric, pacer.is_due(epoch_ended=True))[0]:
                 _plan_again(fabric, train_state, pacer)
         if callback:
-            callback(TrainEvent(train_state, None, entry))
+            callback(TrainEvent(train_state, None, entry, ends_at))
     save(learner, train_state, run)
 
 

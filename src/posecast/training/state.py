@@ -59,6 +59,8 @@ class TrainEvent:
     update: StepMetrics | None
     entry: dict[str, Any] | None
     """The epoch's line of log.jsonl, when an epoch has just ended."""
+    ends_at: float | None = None
+    """When a budget of minutes is spent, as `time.monotonic`; None for a budget of another kind."""
 
 
 Callback = Callable[[TrainEvent], None]
