@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-long test-all lint chaos fuzz audit clean
+.PHONY: demo test test-long test-all lint docs chaos fuzz audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/posecast demo --out posecast-demo
@@ -22,8 +22,13 @@ test-all: test test-long
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell benchmarks docs src tests *.md
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The site, into docs/_build; a broken link, a wrong reference or a badly formed docstring is an error.
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build
 
 # Killed at random, and on disks that are full, fail or vanish: twenty minutes on two busy cores.
 chaos: $(VENV)/installed
@@ -43,8 +48,8 @@ audit:
 # The mark of a finished installation: made last, so an interrupted one is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit posecast-demo
+	rm -rf $(VENV) $(VENV)-audit docs/_build posecast-demo
