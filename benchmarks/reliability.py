@@ -1,6 +1,6 @@
-"""What saving costs, whether anything grows over a long run, and how fast a week's log opens.
+"""Cost of saving, resource growth over a long run, and time to report a week's log.
 
-In: numbers. Out: one Markdown table. Run: `python benchmarks/reliability.py`. Next: docs/reliability.md.
+In: numbers. Out: one Markdown table. Run: `python benchmarks/reliability.py`. Next: docs/explanation/reliability.md.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ TINY = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "batc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The cost of saving; growth over a long run; a week's log.")
-    parser.add_argument("--steps", type=int, default=10_000, help="of the long run (default: %(default)s)")
-    asked = parser.parse_args()
-    rows = saving() | growing(asked.steps) | opening()
-    print("| what | seen |\n|---|---|")
-    print("\n".join(f"| {what} | {seen} |" for what, seen in rows.items()))
+    parser = argparse.ArgumentParser(description="Cost of saving, growth over a long run, report of a week's log.")
+    parser.add_argument("--steps", type=int, default=10_000, help="updates of the long run (default: %(default)s)")
+    options = parser.parse_args()
+    rows = saving() | growing(options.steps) | opening()
+    print("| quantity | measured |\n|---|---|")
+    print("\n".join(f"| {quantity} | {measured} |" for quantity, measured in rows.items()))
 
 
 def saving() -> dict[str, str]:
-    """The default recipe, saved after every update: what that adds to an update, as a share of a minute."""
+    """Measure how much longer an update of the default recipe takes if the state is saved after it."""
     recipe = RECIPES["anchored"]
     recordings = [dance(96, seed=seed, size=(32, 64)).recording for seed in range(3)]
     footage = Footage(recordings[:2], [recordings[2]])
@@ -67,27 +67,27 @@ def saving() -> dict[str, str]:
 
 
 def growing(num_steps: int) -> dict[str, str]:
-    """A tiny run with 200 validations: memory, open files and threads early and late."""
-    seen: list[tuple[int, float, int, int]] = []
+    """Measure memory, open files and threads early and late in a tiny run with 200 validations."""
+    measured: list[tuple[int, float, int, int]] = []
 
     def watch(event: TrainEvent) -> None:
         if event.update is not None and event.train_state.step % (num_steps // 20) == 0:
-            seen.append(
+            measured.append(
                 (event.train_state.step, resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count())
             )
 
-    moves = dance(24, seed=0, size=(16, 16)).recording
+    recording = dance(24, seed=0, size=(16, 16)).recording
     per_epoch = max(1, num_steps // 200)
     settings = {"steps": num_steps, "clips_per_epoch": 4 * per_epoch, "validate_every": 1, "save_every_seconds": 1.0}
     with tempfile.TemporaryDirectory(prefix="growing-") as folder:
         train(
             build_config("anchored", flags=TINY | settings),
-            Footage([moves], [moves]),
+            Footage([recording], [recording]),
             Path(folder, "run"),
             callback=watch,
         )
         epochs = len(Path(folder, "run", "log.jsonl").read_text().splitlines())
-    early, late = seen[1], seen[-1]
+    early, late = measured[1], measured[-1]
     return {
         f"memory after {early[0]:,} and {late[0]:,} updates": f"{early[1]:.0f} MB, {late[1]:.0f} MB",
         "validations by then": f"{epochs}",
@@ -102,11 +102,11 @@ def resident_mb() -> float:
 
 
 def opening() -> dict[str, str]:
-    """A report of a run whose log has an epoch for every minute of a week."""
-    moves = dance(24, seed=0, size=(16, 16)).recording
+    """Measure the report of a run whose log has an epoch for every minute of a week."""
+    recording = dance(24, seed=0, size=(16, 16)).recording
     with tempfile.TemporaryDirectory(prefix="opening-") as folder:
         run = Path(folder, "run")
-        train(build_config("anchored", flags=TINY | {"steps": 4}), Footage([moves], [moves]), run)
+        train(build_config("anchored", flags=TINY | {"steps": 4}), Footage([recording], [recording]), run)
         entry = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
         lines = [json.dumps(entry | {"epoch": k, "step": 4 * k}) for k in range(7 * 24 * 60)]
         (run / "log.jsonl").write_text("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""The page that a student hands in: whole, safe to open, true to its runs, and repeatable."""
+"""Tests of the experiment page: complete, self-contained, safe to open, true to its runs, reproducible."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TWO = {name: CONFIGS[name] for name in "ab"}
 
 
 def finish(run: PlannedRun, psnr_db: float = 30.0, **columns: Any) -> None:
-    """What training and scoring would leave in a run's folder."""
+    """Write what training and scoring would leave in a run's folder."""
     write_config(run.folder, run.config, {"machine": {"device": "cpu", "processor": "x86_64"}})
     entries = [epoch(k, **columns, validation_loss=0.2, kl_weight=k / 5) for k in range(6)]
     write_text(run.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
-    found = scores()
-    found["summary"]["psnr_db"]["mean"] = psnr_db
-    found["latent"] = {"rate_nats": 2.0, "active_units": 3, "units": 8, "active": "variance above 0.01"}
-    write_json(run.folder / "scores.json", found)
+    content = scores()
+    content["summary"]["psnr_db"]["mean"] = psnr_db
+    content["latent"] = {"rate_nats": 2.0, "active_units": 3, "units": 8, "active": "variance above 0.01"}
+    write_json(run.folder / "scores.json", content)
 
 
 def finished(out: Path, configs: Mapping[str, Config] = TWO, **changes: Any) -> Plan:
-    """An experiment in which each setting is two decibels above the one before, give or take, under every seed."""
+    """Write an experiment in which each setting is about two decibels above the one before, under every seed."""
     plan = planned(out, configs, **changes)
     for run in plan.runs:
         finish(run, 30.0 + 2 * list(configs).index(run.setting) + 0.1 * run.config.seed)
@@ -53,12 +53,12 @@ def finished(out: Path, configs: Mapping[str, Config] = TWO, **changes: Any) -> 
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """All that the comparison wrote."""
+    """Return the files that the comparison wrote."""
     written = [path for path in out.rglob("*") if path.is_file() and "runs" not in path.parts]
     return {str(path.relative_to(out)): path.read_bytes() for path in written}
 
 
-def test_everything_is_written_whole_and_the_same_twice(tmp_path: Path) -> None:
+def test_all_files_are_complete_and_the_same_twice(tmp_path: Path) -> None:
     plan = finished(tmp_path)
     write_comparison(plan)
     first = files(tmp_path)
@@ -69,14 +69,14 @@ def test_everything_is_written_whole_and_the_same_twice(tmp_path: Path) -> None:
         if name.endswith("svg"):
             assert ElementTree.fromstring(first[name]).tag.endswith("}svg")
         else:
-            with Image.open(tmp_path / name) as picture:
-                picture.load()
-                assert picture.format == "PNG"
+            with Image.open(tmp_path / name) as image:
+                image.load()
+                assert image.format == "PNG"
     write_comparison(plan)
     assert files(tmp_path) == first
 
 
-def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
     write_comparison(finished(tmp_path, data="mydata"))
     page = page_of(tmp_path / "comparison.html")
     written = (tmp_path / "comparison.html").read_text()
@@ -91,14 +91,13 @@ def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
     assert page.tags.count("figure") == page.tags.count("svg") == 3
 
 
-def test_what_others_wrote_stays_text(tmp_path: Path) -> None:
+def test_values_of_the_user_stay_text(tmp_path: Path) -> None:
     hostile = '</pre><script>alert(1)</script> $\\frac{ & "it\'s"'
     plan = planned(tmp_path, TWO, question=hostile, data=f"my {hostile} data")
     done, failed, *_ = plan.runs
     finish(done)
     write_json(failed.failure, {"failed": hostile})
-    found = scores() | {"psnr": hostile, "split": hostile}
-    write_json(done.folder / "scores.json", found)
+    write_json(done.folder / "scores.json", scores() | {"psnr": hostile, "split": hostile})
     write_config(done.folder, done.config, {"machine": {"device": hostile}})
     write_comparison(plan)
     page = page_of(tmp_path / "comparison.html")
@@ -114,8 +113,7 @@ def test_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
         finish(run, 31.0 if run.setting == "a" else 33.0)
     content = write_comparison(plan)
     page = page_of(tmp_path / "comparison.html")
-    assert "1 of 4 runs are not finished yet" in page.text
-    assert "left out below: b-seed6." in page.text
+    assert "1 of 4 runs are not finished yet and are left out below: b-seed6." in page.text
     assert not content["finished"]
     assert [content["settings"][name]["seeds"] for name in "ab"] == [[5, 6], [5]]
     finish(plan.runs[3], 33.0)
@@ -159,8 +157,8 @@ def test_a_setting_all_of_whose_runs_failed(tmp_path: Path) -> None:
     }
     assert "0, 2 failed" in page.text
     assert "b, seed 6: The loss of b-seed6 was not finite." in page.text
-    assert not any("b:" in said or "above b" in said for said in content["findings"])
-    assert content["best"] == "c"  # above each one that there is
+    assert not any("b:" in finding or "above b" in finding for finding in content["findings"])
+    assert content["best"] == "c"  # above every setting with a finished run
     with (tmp_path / "curves" / "frames.csv").open(encoding="utf-8", newline="") as file:
         assert {row["setting"] for row in csv.DictReader(file)} == {"a", "c"}
     assert json.loads((tmp_path / "comparison.json").read_text())["settings"]["b"]["psnr_db"]["mean"] is None
@@ -183,8 +181,8 @@ def test_a_best_is_marked_only_beyond_the_noise(
     page = page_of(tmp_path / "comparison.html")
     marked = re.findall(r"(\w) \(best\)", page.text)
     assert marked == ([best] if best else [])
-    assert ("is marked only" in page.text) == (best is not None)
-    assert ("none is, only where" in page.text) == (best is None)
+    assert ("The setting marked as best is above" in page.text) == (best is not None)
+    assert ("No setting is marked as best." in page.text) == (best is None)
     print_comparison(content)
     assert re.findall(r"(\w) \(best\)", capsys.readouterr().out) == marked
 
@@ -194,7 +192,7 @@ def test_one_seed_marks_no_best(tmp_path: Path) -> None:
     assert "(best)" not in page_of(tmp_path / "comparison.html").text
 
 
-def test_the_table_shows_what_the_runs_have(tmp_path: Path) -> None:
+def test_the_table_shows_the_scores_of_the_runs(tmp_path: Path) -> None:
     plan = planned(tmp_path, TWO)
     for run in plan.runs:
         finish(run, {5: 30.0, 6: 32.0}[run.config.seed])
@@ -203,10 +201,10 @@ def test_the_table_shows_what_the_runs_have(tmp_path: Path) -> None:
     value = content["settings"]["a"]["psnr_db"]
     assert (value["mean"], value["half_width"]) == pytest.approx((31.0, 12.706))
     page = page_of(tmp_path / "comparison.html")
-    measured = ("31.00 ± 12.71", "25.12", "15.40", "Mean training frame–", "10*log10(1/MSE) dB per frame")
-    for said in (*measured, "cpu, x86_64", "a: 60; b: 60", "variance above 0.01"):
-        assert said in page.text
-    heads = ["Findings", "Figures", "How to repeat it"]
+    measured = ("31.00 ± 12.71", "25.12", "15.40", "Mean training frame –", "10*log10(1/MSE) dB per frame")
+    for text in (*measured, "cpu, x86_64", "a: 60; b: 60", "variance above 0.01"):
+        assert text in page.text
+    heads = ["Findings", "Figures", "How to reproduce the runs"]
     assert sorted(heads, key=page.text.index) == heads
     assert content["baselines"]["nearest_pose"] == pytest.approx(25.12)
 
@@ -218,13 +216,13 @@ def refuse(constant: str) -> None:
 def test_the_json_holds_no_nan_and_nothing_depends_on_times(tmp_path: Path) -> None:
     plan = finished(tmp_path)
     for run in plan.runs[:1]:
-        found: dict[str, Any] = {**scores(), "drift": None}
-        found["summary"]["psnr_db"]["best"] = math.nan
-        (run.folder / "scores.json").write_text(json.dumps(found))
+        changed: dict[str, Any] = {**scores(), "drift": None}
+        changed["summary"]["psnr_db"]["best"] = math.nan
+        (run.folder / "scores.json").write_text(json.dumps(changed))
     write_comparison(plan)
     before = files(tmp_path)
     content = json.loads(before["comparison.json"], parse_constant=refuse)
-    assert content["settings"]["a"]["drift_db"]["half_width"] is None  # one seed is left, which has no interval
+    assert content["settings"]["a"]["drift_db"]["half_width"] is None  # the one remaining seed has no interval
     for run in plan.runs:
         log = (run.folder / "log.jsonl").read_text()
         slower = log.replace('"seconds": 30.0', '"seconds": 77.0').replace('second": 140.0', 'second": 55.0')
@@ -236,7 +234,7 @@ def test_the_json_holds_no_nan_and_nothing_depends_on_times(tmp_path: Path) -> N
 
 def test_the_log_has_every_line_of_every_run(tmp_path: Path) -> None:
     plan = finished(tmp_path)
-    run = plan.runs[0]  # whose log lacks what the others have
+    run = plan.runs[0]  # its log lacks keys of the others
     write_text(run.folder / "log.jsonl", '{"epoch": 0, "step": 4, "loss": 0.125}\n')
     write_comparison(plan)
     with (tmp_path / "curves" / "log.csv").open(encoding="utf-8", newline="") as file:
@@ -250,7 +248,7 @@ def test_the_log_has_every_line_of_every_run(tmp_path: Path) -> None:
 
 
 def repeated(out: Path) -> list[list[list[str]]]:
-    """The commands on the page, for each setting the words of each."""
+    """Return the words of the commands on the page, for each setting."""
     blocks = re.findall(r"<pre>(.*?)</pre>", (out / "comparison.html").read_text(encoding="utf-8"), re.DOTALL)
     return [[shlex.split(line) for line in html.unescape(block).split("\n")] for block in blocks]
 
@@ -259,7 +257,7 @@ def repeated(out: Path) -> list[list[list[str]]]:
 def test_the_command_of_each_setting_makes_the_same_configuration(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Read off the page, typed again, and printed back by the command itself."""
+    """The commands of the page, run with --dry-run, print the configuration of the run."""
     configs = configurations(GRIDS[name], flags={"minutes": 3.0, "size": "16x32"})
     plan = planned(tmp_path, shortened(configs), data='my "data" & <b>$HOME\'s</b>')
     write_comparison(plan)
@@ -277,12 +275,12 @@ def test_the_command_of_each_setting_makes_the_same_configuration(
 
 
 def shortened(configs: Mapping[str, Config]) -> dict[str, Config]:
-    """As planning leaves them: epochs of a certain number of clips, or updates."""
-    planned_so = {}
+    """Return configurations with budgets as planning sets them: epochs of a fixed number of clips, or updates."""
+    short = {}
     for number, (name, config) in enumerate(configs.items()):
         training = replace(config.training, clips_per_epoch=34)
-        planned_so[name] = replace(config, training=training, budget=Budget(epochs=20) if number else Budget(steps=7))
-    return planned_so
+        short[name] = replace(config, training=training, budget=Budget(epochs=20) if number else Budget(steps=7))
+    return short
 
 
 def test_the_terminal_says_what_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,8 +291,8 @@ def test_the_terminal_says_what_the_page_says(tmp_path: Path, capsys: pytest.Cap
     content = write_comparison(plan)
     print_comparison(content)
     printed = " ".join(capsys.readouterr().out.split())
-    for said in (*content["findings"], *(claim["sentence"] for claim in content["claims"])):
-        assert said in printed
+    for sentence in (*content["findings"], *(claim["sentence"] for claim in content["claims"])):
+        assert sentence in printed
     assert "UNDECIDED" in printed
     assert "Failed: b, seed 6: Not finite [in red]." in printed
     assert content["settings"]["a"]["psnr_db"]["text"] in printed

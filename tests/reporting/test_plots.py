@@ -1,4 +1,4 @@
-"""Curves drawn: what is shown is what was given, in files that are whole and the same twice."""
+"""Tests of the plots: they show the given values, in complete files that are the same twice."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def two_panels() -> Figure:
     return drawn(Panel("above $y^2$", [curve]), Panel("below", [curve], logarithmic=True), legend=legend)
 
 
-def test_files_are_whole_and_the_same_twice(tmp_path: Path) -> None:
+def test_files_are_complete_and_the_same_twice(tmp_path: Path) -> None:
     for ending in ("svg", "png"):
         for name in ("a", "b"):
             save(two_panels(), tmp_path / "new" / f"{name}.{ending}")
         first, second = (tmp_path / "new" / f"{name}.{ending}" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
     assert ElementTree.parse(tmp_path / "new" / "a.svg").getroot().tag.endswith("}svg")
-    with Image.open(tmp_path / "new" / "a.png") as picture:
-        assert picture.size == (4 * 160, 3 * 160)
-        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10  # something is drawn
+    with Image.open(tmp_path / "new" / "a.png") as image:
+        assert image.size == (4 * 160, 3 * 160)
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10  # something is drawn
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.png", "a.svg", "b.png", "b.svg"]
 
 
-def test_names_are_text_and_no_mathematics() -> None:
+def test_names_are_not_parsed_as_mathematics() -> None:
     svg = as_svg(two_panels())
-    said = {
+    texts = {
         "".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}text")
     }
-    assert {"one $x_i$", "two", "above $y^2$", "below", "epoch"} <= said
-    assert INK in svg  # the page puts its own ink in its place
+    assert {"one $x_i$", "two", "above $y^2$", "below", "epoch"} <= texts
+    assert INK in svg  # replaced by the text colour of the page
 
 
-def test_drawing_leaves_no_style_behind() -> None:
+def test_drawing_leaves_the_style_of_matplotlib_unchanged() -> None:
     with mpl.rc_context():
         mpl.rcdefaults()
         before = {name: mpl.rcParams[name] for name in STYLE}
@@ -77,12 +77,12 @@ def test_panels_share_their_axis_and_its_name() -> None:
 
 
 @pytest.mark.parametrize("bad", [NAN, INFINITE, -INFINITE])
-def test_what_is_not_finite_is_no_point(bad: float) -> None:
+def test_values_that_are_not_finite_are_left_out(bad: float) -> None:
     assert points(only_axes(Curve(FIVE, [1.0, bad, 3.0, 4.0, bad], COLOURS[0]))) == [(1, 1), (3, 3), (4, 4)]
     assert points(only_axes(Curve(FIVE, [bad] * 5, COLOURS[0]))) == []
 
 
-def test_a_single_point_is_seen() -> None:
+def test_a_single_point_is_visible() -> None:
     assert only_axes(Curve([1.0], [2.0], COLOURS[0])).lines[0].get_marker() == "o"
     many = [float(k) for k in range(50)]
     assert only_axes(Curve(many, many, COLOURS[0])).lines[0].get_marker() == "None"
@@ -120,10 +120,9 @@ def test_levels_are_three_styles_and_an_unknown_one_is_left_out() -> None:
     "y", [[2.0] * 5, [0.01, 0.02, 0.011, 0.012, 0.013], [3.1, 4.6, 3.2, 3.3, 3.4], [1e-6, 1, 1e3, 1, 1]]
 )
 def test_a_logarithmic_axis_has_plain_numbers(y: list[float]) -> None:
-    """However narrow its range is, and wherever it lies."""
     axes = only_axes(Curve(FIVE, y, COLOURS[0]), logarithmic=True)
     low, high = axes.get_ylim()
-    seen = [tick for tick in axes.get_yticks() if low <= tick <= high]
-    assert len(seen) > 1 or len(set(y)) == 1
-    labels = [axes.yaxis.get_major_formatter()(tick) for tick in seen]
-    assert [float(label.replace("\N{MINUS SIGN}", "-")) for label in labels] == pytest.approx(seen, rel=1e-5)
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert len(ticks) > 1 or len(set(y)) == 1
+    labels = [axes.yaxis.get_major_formatter()(tick) for tick in ticks]
+    assert [float(label.replace("\N{MINUS SIGN}", "-")) for label in labels] == pytest.approx(ticks, rel=1e-5)

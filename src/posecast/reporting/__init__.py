@@ -1,1 +1,1 @@
-"""Runs and experiments as pages."""
+"""Reports of runs and experiments as HTML pages."""

@@ -1,7 +1,7 @@
-"""Curves drawn: one panel, or several over one axis, as SVG for a page or as files.
+"""Plots of curves: one panel, or several over one axis, as SVG for a page or as files.
 
-In: numbers. Out: a matplotlib figure, its SVG, or a file; the same bytes for the same input. Knows no runs.
-Next: `html.py`, which sets figures into a page.
+In: numbers. Out: a matplotlib figure, its SVG, or a file; the same bytes for the same input.
+Next: `html.py`, which embeds figures in a page.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#3b82c4", "#d9822b", "#2f9e70", "#b55fb5", "#c9544d", "#8a7f2e", "#4aa3a8", "#7c7fd0")
-"""Of middle lightness: they read on white and on black."""
+"""Colours of medium lightness, legible on white and on black."""
 LineStyle = Literal["-", "--"]
 INK = "#010203"
-"""Stands for a page's own ink until its SVG is done, so that one plot serves light and dark screens."""
+"""Placeholder for the text colour of a page, so that one plot serves light and dark screens."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -47,7 +47,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot: values at `x`; where either is not finite there is no point."""
+    """A line of a plot: `y` at `x`; points at which either is not finite are left out."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -55,12 +55,12 @@ class Curve:
     style: LineStyle = "-"
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    """A band around the line, drawn where both are given and finite."""
+    """Edges of a band around the line, drawn where both are finite; empty for no band."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes; `levels` are horizontal lines: dashed, dash-dotted, dotted."""
+    """A pair of axes; `levels` are no or three horizontal lines: dashed, dash-dotted, dotted."""
 
     title: str
     curves: Sequence[Curve]
@@ -76,7 +76,15 @@ def draw(
     wide: bool = True,
     legend: Mapping[str, tuple[str, LineStyle]] | None = None,
 ) -> Figure:
-    """Panels one above the other over one axis, `size` inches in all; `legend` gives names colour and line style."""
+    """Draw panels one above the other over a shared horizontal axis.
+
+    Args:
+        panels: From top to bottom; at least one.
+        x_label: Label of the shared axis.
+        size: Width and height of the figure in inches.
+        wide: Draw thinner lines, for a figure as wide as a page.
+        legend: Colour and line style of each name, shown above the panels; None for no legend.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -89,9 +97,9 @@ def draw(
         rows[-1].set_xlabel(x_label)
         if legend:
             lines = [Line2D([], [], color=colour, linestyle=style) for colour, style in legend.values()]
-            names = figure.legend(lines, list(legend), loc="outside upper left", ncols=4, frameon=False)
-            for name in names.get_texts():
-                name.set_parse_math(False)
+            entries = figure.legend(lines, list(legend), loc="outside upper left", ncols=4, frameon=False)
+            for text in entries.get_texts():
+                text.set_parse_math(False)
     return figure
 
 
@@ -105,7 +113,7 @@ def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
             axes.axhline(level, color=INK, alpha=0.6, linewidth=1.0, linestyle=style)
     for curve in panel.curves:
         points = _thinned([p for p in zip(curve.x, curve.y, strict=True) if math.isfinite(sum(p))])
-        marker = "o" if len(points) <= 20 else None  # a single point makes no line
+        marker = "o" if len(points) <= 20 else None  # a line through a single point is invisible
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -117,7 +125,7 @@ def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.ticklabel_format(useOffset=False)
-    limits = axes.get_ylim()  # of the lines: a band may be far wider, and would flatten them
+    limits = axes.get_ylim()  # limits of the lines alone: a much wider band would flatten them
     for curve in panel.curves:
         _shade(axes, curve)
     axes.set_ylim(limits)
@@ -131,7 +139,7 @@ def _shade(axes: Axes, curve: Curve) -> None:
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure on a transparent ground."""
+    """Return the figure as SVG on a transparent background."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
@@ -141,7 +149,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure on white, as the format that the name ends in (.svg or .png), atomically."""
+    """Write the figure on a white background, atomically, in the format of the path's suffix: .svg or .png."""
     from matplotlib import rc_context
 
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -149,7 +157,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix[1:], facecolor="white", dpi=160, metadata=metadata)
 
 
-def _thinned(points: list[tuple[float, ...]], most: int = 1000) -> list[tuple[float, ...]]:
-    """Every n-th point, and the last: more than the eye can part only makes a page heavy."""
-    step = math.ceil(len(points) / most) or 1
+def _thinned(points: list[tuple[float, ...]], max_points: int = 1000) -> list[tuple[float, ...]]:
+    """Return every n-th point and the last: more points than pixels only make a page larger."""
+    step = math.ceil(len(points) / max_points) or 1
     return points[::step] + ([points[-1]] if points and (len(points) - 1) % step else [])
