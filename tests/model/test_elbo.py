@@ -1,6 +1,6 @@
-"""The bound's building blocks against torch.distributions, their own algebra, and what one dimension shows.
+"""Terms of the bound against torch.distributions, algebra and one-dimensional models.
 
-What they add up to, on models whose evidence is known, is checked in tests/test_theory.py.
+Their sum on models with known evidence is tested in tests/test_theory.py.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_sample_has_the_stated_mean_and_variance_and_passes_gradients(generator:
     assert log_variance.grad.item() == pytest.approx(0.5 * 3.0 * noise[0].item(), rel=1e-5)
 
 
-def test_bounded_log_variance_is_near_the_identity_at_zero_and_never_leaves_its_range() -> None:
+def test_bounded_log_variance_is_near_the_identity_at_zero_and_stays_in_its_range() -> None:
     small = torch.linspace(-0.1, 0.1, 21, dtype=torch.float64)
     torch.testing.assert_close(bounded_log_variance(small), small, atol=1e-5, rtol=0)
     raw = torch.linspace(-40, 40, 401, dtype=torch.float64)
@@ -151,8 +151,8 @@ def test_optimal_variance_has_the_gradient_of_log_mse_plus_rate() -> None:
     mse, rate = torch.tensor([0.02, 0.04], requires_grad=True), torch.tensor([5.0, 7.0], requires_grad=True)
     ours = torch.autograd.grad(bound_terms(mse, rate, num_values=100, variance=None, kl_weight=0.5).loss, [mse, rate])
     logarithm = torch.autograd.grad(50 * mse.mean().log() + 0.5 * rate.mean(), [mse, rate])
-    for one, other in zip(ours, logarithm, strict=True):
-        torch.testing.assert_close(one, (2 * 0.03 / 100) * other)
+    for gradient, expected in zip(ours, logarithm, strict=True):
+        torch.testing.assert_close(gradient, (2 * 0.03 / 100) * expected)
 
 
 def test_a_variance_per_batch_looks_better_than_any_one_variance() -> None:
@@ -167,9 +167,9 @@ def test_latent_collapses_when_weight_times_variance_exceeds_what_it_explains(
     variance: float, kl_weight: float
 ) -> None:
     # x = w z + noise, E x^2 = 1: at the best q the weighted loss is -kl_weight log N(x; 0, w^2 + effective)
-    effective, one = kl_weight * variance, torch.ones((), dtype=torch.float64)
+    effective, mse = kl_weight * variance, torch.ones((), dtype=torch.float64)
     squared = torch.linspace(0, 1.5, 1501, dtype=torch.float64)
-    best = squared[distortion_nats(one, 1, squared + effective).argmin()].item()
+    best = squared[distortion_nats(mse, 1, squared + effective).argmin()].item()
     assert best == pytest.approx(max(0.0, 1 - effective), abs=2e-3)
     x, total = torch.tensor([[-1.0], [1.0]]), best + effective
     q = Gaussian(math.sqrt(best) * x / total, torch.full_like(x, math.log(effective / total)))
@@ -245,16 +245,16 @@ def test_log_density_agrees_with_torch_distributions(generator: torch.Generator)
 
 
 def test_a_corrected_prior_is_bayes_rule_for_a_noisy_reading(generator: torch.Generator) -> None:
-    """z ~ p, and a reading N(z, v) came out as `seen.mean`: the posterior, by the density ratio at many points."""
-    p, seen = random_gaussian(generator, (4, 3)), random_gaussian(generator, (4, 3))
-    q = corrected(p, seen)
+    """For z ~ p and a reading N(z, v) with value `reading.mean`, compare density ratios at many points."""
+    p, reading = random_gaussian(generator, (4, 3)), random_gaussian(generator, (4, 3))
+    q = corrected(p, reading)
     z = torch.linspace(-2, 2, 9)[:, None, None]
 
     def log(gaussian: Gaussian) -> torch.Tensor:
         return as_normal(gaussian).log_prob(z)
 
-    ratio = log(p) + log(seen) - log(q)  # the same for every z
+    ratio = log(p) + log(reading) - log(q)  # the same for every z
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), atol=1e-4, rtol=1e-4)
-    assert (q.log_variance < torch.minimum(p.log_variance, seen.log_variance)).all()
-    unseen = Gaussian(seen.mean, torch.full_like(seen.mean, 40.0))
-    torch.testing.assert_close(corrected(p, unseen).mean, p.mean)
+    assert (q.log_variance < torch.minimum(p.log_variance, reading.log_variance)).all()
+    vague = Gaussian(reading.mean, torch.full_like(reading.mean, 40.0))
+    torch.testing.assert_close(corrected(p, vague).mean, p.mean)

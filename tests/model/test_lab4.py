@@ -1,7 +1,10 @@
-"""The course's networks: names, shapes and sizes as the course's checkpoints have them."""
+"""Networks of the course: names, shapes and sizes as in the course's checkpoints."""
+
+from typing import Literal
 
 import pytest
 import torch
+from torch import nn
 
 from posecast.config.schema import Lab4
 from posecast.model.lab4 import Lab4Networks
@@ -13,7 +16,7 @@ def networks() -> Lab4Networks:
     return Lab4Networks(Lab4(), (32, 64)).eval()
 
 
-def test_the_course_counts_1585620_parameters(networks: Lab4Networks) -> None:
+def test_the_networks_have_1585620_parameters(networks: Lab4Networks) -> None:
     assert sum(parameter.numel() for parameter in networks.parameters()) == 1_585_620
 
 
@@ -51,30 +54,31 @@ def test_layers_without_change_of_width_have_no_skip_weights(networks: Lab4Netwo
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "clamp", "none"])
-def test_outputs_are_bounded_as_said(output: str) -> None:
+def test_outputs_are_bounded_as_configured(output: Literal["sigmoid", "clamp", "none"]) -> None:
     torch.manual_seed(0)
-    networks = Lab4Networks(Lab4(8, 4, 4, 8, output=output), (8, 8)).eval()  # pyright: ignore[reportArgumentType]
-    torch.nn.init.normal_(networks.Generator[7].weight, std=50.0)
+    networks = Lab4Networks(Lab4(8, 4, 4, 8, output=output), (8, 8)).eval()
+    last = networks.Generator[7]
+    assert isinstance(last, nn.Conv2d)
+    torch.nn.init.normal_(last.weight, std=50.0)
     features = networks.encode_frame(torch.rand(2, 3, 8, 8)), networks.encode_condition(torch.rand(2, 3, 8, 8), ())
-    painted = networks.decode(*features, torch.randn(2, 4, 8, 8))
-    within = bool(((painted >= 0) & (painted <= 1)).all())
-    assert within == (output != "none")
+    decoded = networks.decode(*features, torch.randn(2, 4, 8, 8))
+    is_bounded = bool(((decoded >= 0) & (decoded <= 1)).all())
+    assert is_bounded == (output != "none")
 
 
-def test_the_posterior_sees_the_frame_it_is_said_to() -> None:
-    for seen in ("current", "previous"):
-        torch.manual_seed(0)
-        networks = Lab4Networks(Lab4(8, 4, 4, 8, posterior_sees=seen), (8, 8)).eval()  # pyright: ignore[reportArgumentType]
-        a, b = (networks.encode_frame(torch.rand(1, 3, 8, 8)) for _ in range(2))
-        pose = networks.encode_condition(torch.rand(1, 3, 8, 8), ())
-        prior, _ = networks.prior(b, pose, networks.begin(b, pose, None)[0])
-        one, other = (networks.posterior(current, b, pose, prior).mean for current in (a, b))
-        moved_current = not torch.equal(one, other)
-        assert moved_current == (seen == "current")
+@pytest.mark.parametrize("frame", ["current", "previous"])
+def test_the_posterior_depends_on_the_configured_frame(frame: Literal["current", "previous"]) -> None:
+    torch.manual_seed(0)
+    networks = Lab4Networks(Lab4(8, 4, 4, 8, posterior_sees=frame), (8, 8)).eval()
+    a, b = (networks.encode_frame(torch.rand(1, 3, 8, 8)) for _ in range(2))
+    pose = networks.encode_condition(torch.rand(1, 3, 8, 8), ())
+    prior, _ = networks.prior(b, pose, networks.begin(b, pose, None)[0])
+    of_a, of_b = (networks.posterior(current, b, pose, prior).mean for current in (a, b))
+    assert torch.equal(of_a, of_b) == (frame == "previous")
 
 
-def test_an_almost_blank_pose_map_is_no_harm_in_evaluation_mode(networks: Lab4Networks) -> None:
-    """In training mode BatchNorm would divide by the spread of a blank batch."""
+def test_a_blank_pose_map_gives_finite_features_in_evaluation_mode(networks: Lab4Networks) -> None:
+    """In training mode BatchNorm would divide by the standard deviation of a blank batch."""
     blank = torch.ones(1, 3, 32, 64)
     (features,) = networks.encode_condition(blank, ())
     assert torch.isfinite(features).all()

@@ -1,4 +1,4 @@
-"""Checkpoints of the course's code: in as they are found in the wild, out as its own Tester loads them."""
+"""Checkpoints of the course's code: import of published forms, and export for its own Tester."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ SMALL += ["--recipe", "lab4", "--size", "16x16", "--clip-length", "4", "--device
 
 
 class Course(nn.Module):
-    """The five networks under the names that the course's code gives them, and its step with a final Sigmoid."""
+    """Networks under the names of the course's code, and its step with a final Sigmoid."""
 
     def __init__(self, frame: int, pose: int, latent: int, fusion: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Course(nn.Module):
 def course(seed: int = 1, **widths: int) -> Course:
     torch.manual_seed(seed)
     networks = Course(*(WIDTHS | widths).values())
-    for name, buffer in networks.named_buffers():  # as after some training, so that nothing is at its start
+    for name, buffer in networks.named_buffers():  # as after some training: no buffer keeps its initial value
         if buffer.is_floating_point():
             buffer.add_(torch.rand_like(buffer))
         else:
@@ -57,9 +57,9 @@ def imported(checkpoint: Path, out: Path, *more: str) -> Path:
     return out
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(value, other[name]) and value.dtype == other[name].dtype for name, value in one.items()
+def same(weights: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return weights.keys() == other.keys() and all(
+        torch.equal(value, other[name]) and value.dtype == other[name].dtype for name, value in weights.items()
     )
 
 
@@ -70,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_exported_again_it_is_the_same_tensor_for_tensor(tmp_path: Path) -> None:
+def test_an_imported_checkpoint_is_exported_unchanged(tmp_path: Path) -> None:
     weights = course().state_dict()
     run = imported(saved({"state_dict": weights, "lr": 1e-4, "tfr": 0.3, "last_epoch": 7}, tmp_path), tmp_path / "run")
     out = tmp_path / "again.ckpt"
@@ -83,7 +83,7 @@ def test_exported_again_it_is_the_same_tensor_for_tensor(tmp_path: Path) -> None
 
 
 def variants() -> dict[str, tuple[dict[str, int], Any]]:
-    """Forms found in public repositories: by name, the networks' widths and the file's content."""
+    """Return forms found in public repositories: by name, the widths of the networks and the content of the file."""
     plain, wide = course(), course(frame_channels=16, latent_channels=8, pose_channels=6, fusion_channels=24)
     weights = plain.state_dict()
     adam = torch.optim.Adam(plain.parameters())
@@ -104,32 +104,30 @@ def variants() -> dict[str, tuple[dict[str, int], Any]]:
 
 
 @pytest.mark.parametrize("form", variants())
-def test_forms_in_the_wild(tmp_path: Path, form: str) -> None:
+def test_published_forms_are_imported(tmp_path: Path, form: str) -> None:
     widths, content = variants()[form]
     run = imported(saved(content, tmp_path), tmp_path / "run")
     predictor = load_run(run)
     assert isinstance(predictor.config.networks, Lab4)
     assert {name: getattr(predictor.config.networks, name) for name in widths} == widths
     ours = predictor.networks.state_dict()
-    found = content.get("state_dict", content)
-    theirs = {name.removeprefix("module."): value for name, value in found.items()}
+    state_dict = content.get("state_dict", content)
+    theirs = {name.removeprefix("module."): value for name, value in state_dict.items()}
     shared = ours.keys() & theirs.keys()
     assert ours.keys() - shared <= {"label_transformation.2.num_batches_tracked"}
     assert theirs.keys() - shared <= {"mse_criterion.scale"}
     assert all(torch.equal(ours[name], theirs[name]) for name in shared)
 
 
-def test_a_trained_run_becomes_a_checkpoint_that_paints_the_same(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exported_run_decodes_the_same(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = tmp_path / "run", tmp_path / "epoch=2.ckpt"
     command = ["train", "--data", str(data), "--out", str(run), *SMALL, "--epochs", "2", "--checkpoint-every", "1"]
     assert main([*command, "--validate-every", "1"]) == 0
     capsys.readouterr()
     assert main(["export-lab4", str(run), "--out", str(out), "--epoch", "2"]) == 0
-    said = capsys.readouterr().err
-    assert "Sigmoid" in said
-    assert "tanh" in said
+    message = capsys.readouterr().err
+    assert "Sigmoid" in message
+    assert "tanh" in message
 
     networks = course(seed=2)
     networks.load_state_dict(torch.load(out, weights_only=True)["state_dict"], strict=True)
@@ -160,20 +158,22 @@ def test_each_kept_epoch_can_be_exported(data: Path, tmp_path: Path, capsys: pyt
     assert (first["last_epoch"], second["last_epoch"]) == (1, 2)
     assert not same(first["state_dict"], second["state_dict"])
     refused = {"3": "kept no weights of epoch 3, only of 1, 2; ", "0": "--epoch is 0"}
-    for epoch, said in refused.items():
+    for epoch, message in refused.items():
         capsys.readouterr()
         assert main(["export-lab4", str(run), "--out", str(tmp_path / "no.ckpt"), "--epoch", epoch]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "no.ckpt").exists()
 
 
-def test_a_run_that_kept_no_epochs_says_how_to_keep_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_of_a_run_without_kept_epochs_names_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = imported(saved({"state_dict": course().state_dict()}, tmp_path), tmp_path / "run")
     capsys.readouterr()
     assert main(["export-lab4", str(run), "--out", str(tmp_path / "no.ckpt"), "--epoch", "3"]) == 2
-    said = capsys.readouterr().err
-    assert f"{run} kept no weights of epoch 3, nor of any other; " in said
-    assert "--checkpoint-every" in said
+    message = capsys.readouterr().err
+    assert f"{run} kept no weights of epoch 3, nor of any other; " in message
+    assert "--checkpoint-every" in message
     assert not (tmp_path / "no.ckpt").exists()
 
 
@@ -192,11 +192,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
     checkpoint = saved({"state_dict": course(frame_channels=16).state_dict()}, tmp_path)
-    kind = SMALL if wrong == "widths" else ["--size", "16x16", "--clip-length", "4", "--device", "cpu"]
-    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), *kind, "--steps", "1"]
+    options = SMALL if wrong == "widths" else ["--size", "16x16", "--clip-length", "4", "--device", "cpu"]
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), *options, "--steps", "1"]
     assert main([*command, "--from", str(checkpoint)]) == 2
-    said = capsys.readouterr().err
-    assert ("does not fit" if wrong == "widths" else "only recipe 'lab4'") in said
+    message = capsys.readouterr().err
+    assert ("does not fit" if wrong == "widths" else "only recipe 'lab4'") in message
     assert not (tmp_path / "run").exists()
 
 
@@ -211,13 +211,13 @@ def test_only_the_courses_networks_can_be_exported(
     assert not (tmp_path / "no.ckpt").exists()
 
 
-def test_the_students_commands_take_a_checkpoint_of_the_course(data: Path, tmp_path: Path) -> None:
+def test_the_lab4_commands_accept_a_checkpoint_of_the_course(data: Path, tmp_path: Path) -> None:
     checkpoint = saved({"state_dict": course().state_dict()}, tmp_path)
-    both = ["--DR", str(data), "--ckpt_path", str(checkpoint), "--device", "cpu"]
-    both += ["--frame_H", "16", "--frame_W", "16", "--val_vi_len", "20", "--output", "sigmoid"]
-    assert main(["lab4", "test", *both, "--save_root", str(tmp_path / "out")]) == 0
+    options = ["--DR", str(data), "--ckpt_path", str(checkpoint), "--device", "cpu"]
+    options += ["--frame_H", "16", "--frame_W", "16", "--val_vi_len", "20", "--output", "sigmoid"]
+    assert main(["lab4", "test", *options, "--save_root", str(tmp_path / "out")]) == 0
     assert len((tmp_path / "out" / "submission.csv").read_text().splitlines()) == 1 + 20
-    assert main(["lab4", "train", "--test", *both, "--save_root", str(tmp_path / "judged")]) == 0
+    assert main(["lab4", "train", "--test", *options, "--save_root", str(tmp_path / "judged")]) == 0
     assert (tmp_path / "judged" / "imported" / "scores.json").is_file()
     for run in (tmp_path / "out-run", tmp_path / "judged" / "imported"):
         networks = load_run(run).config.networks

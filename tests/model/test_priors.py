@@ -1,4 +1,4 @@
-"""The stationary prior against simulation and algebra; what the others may and may not see."""
+"""The stationary prior against simulation and algebra; inputs that the other priors depend on."""
 
 import itertools
 import math
@@ -27,8 +27,8 @@ def stationary(memories: list[float], periods: list[float]) -> StationaryPrior:
     return prior
 
 
-class Twice(torch.nn.Module):
-    """A head that gives back what it sees, as mean and as log variance."""
+class IdentityHead(torch.nn.Module):
+    """Head that returns its input as mean and as log variance."""
 
     def forward(self, joined: torch.Tensor) -> Gaussian:
         return Gaussian(joined, joined)
@@ -39,7 +39,7 @@ def step(prior: StationaryPrior, memory: torch.Tensor, noise: torch.Tensor | Non
     return p, prior.remember(memory, p.mean if noise is None else p.sample(noise))
 
 
-def test_fixed_is_standard_normal_whatever_it_is_given() -> None:
+def test_fixed_is_standard_normal_for_all_inputs() -> None:
     p, memory = FixedPrior(SHAPE)(*features(), memory=torch.zeros(2, 0, 1, 1))
     assert p.mean.shape == (2, *SHAPE)
     assert not p.mean.any()
@@ -47,17 +47,16 @@ def test_fixed_is_standard_normal_whatever_it_is_given() -> None:
     assert not memory.numel()
 
 
-def test_learned_sees_each_of_its_conditions() -> None:
+def test_learned_depends_on_each_of_its_inputs() -> None:
     torch.manual_seed(0)
-    prior = LearnedPrior(Twice())
-    given, other = features(), features(seed=1)
-    none = torch.zeros(2, 0, 1, 1)
-    for place in range(2):
-        changed = (*given[:place], other[place], *given[place + 1 :])
-        assert not torch.equal(prior(*given, none)[0].mean, prior(*changed, none)[0].mean)
+    prior = LearnedPrior(IdentityHead())
+    inputs, other = features(), features(seed=1)
+    memory = torch.zeros(2, 0, 1, 1)
+    for changed in ((other[0], inputs[1]), (inputs[0], other[1])):
+        assert not torch.equal(prior(*inputs, memory)[0].mean, prior(*changed, memory)[0].mean)
 
 
-def test_recurrent_remembers_frames_further_back_than_the_last() -> None:
+def test_recurrent_depends_on_frames_before_the_last() -> None:
     torch.manual_seed(0)
     prior = RecurrentPrior(16, 8, SHAPE).eval()
 
@@ -73,8 +72,8 @@ def test_recurrent_remembers_frames_further_back_than_the_last() -> None:
 
 
 @torch.no_grad()
-def test_stationary_stays_standard_normal_and_forgets_at_its_pace() -> None:
-    """4,000 paths of 120 steps: variance 1 all along, autocorrelation exp(-lag / memory) cos(2 pi lag / period)."""
+def test_stationary_keeps_its_variance_and_decays_with_its_memory() -> None:
+    """Over 4,000 paths the variance is 1, the autocorrelation exp(-lag / memory) cos(2 pi lag / period)."""
     prior, generator = stationary([40.0, 15.0], [1e9, 20.0]), torch.Generator().manual_seed(0)
     memory, path = torch.zeros(4000, *prior.memory_shape), []
     for _ in range(120):
@@ -83,14 +82,14 @@ def test_stationary_stays_standard_normal_and_forgets_at_its_pace() -> None:
     z = torch.stack(path, 1)  # paths, steps, channels
     torch.testing.assert_close(z.var(0), torch.ones(120, 4), atol=0.15, rtol=0)
     for lag in (1, 7, 20):
-        found = (z[:, lag:] * z[:, :-lag]).mean((0, 1))
+        correlation = (z[:, lag:] * z[:, :-lag]).mean((0, 1))
         slow, swinging = math.exp(-lag / 40), math.exp(-lag / 15) * math.cos(2 * math.pi * lag / 20)
-        torch.testing.assert_close(found, torch.tensor([slow, slow, swinging, swinging]), atol=0.04, rtol=0)
+        torch.testing.assert_close(correlation, torch.tensor([slow, slow, swinging, swinging]), atol=0.04, rtol=0)
 
 
 @torch.no_grad()
-def test_stationary_mean_turns_and_fades_to_nothing() -> None:
-    """Known z_1, and the prior's mean from then on: the exact power of a damped rotation, never an explosion."""
+def test_stationary_mean_rotates_and_decays() -> None:
+    """From a known z_1 the prior's mean follows the powers of a damped rotation."""
     prior = stationary([10.0], [8.0])
     memory = prior.remember(torch.zeros(1, *prior.memory_shape), torch.tensor([1.0, 0.0]).view(1, 2, 1, 1))
     for t in range(1, 40):
@@ -100,21 +99,21 @@ def test_stationary_mean_turns_and_fades_to_nothing() -> None:
         torch.testing.assert_close(p.log_variance.exp().mean().item(), 1 - math.exp(-2 / 10), atol=1e-4, rtol=0)
 
 
-def test_a_memory_that_was_measured_is_kept_and_never_beyond_what_a_pair_can_hold() -> None:
+def test_memories_can_be_set_up_to_half_of_their_limit() -> None:
     prior = StationaryPrior(SHAPE)
     prior.remember_for(torch.tensor([123.0, 11_000.0], dtype=torch.float64))
     torch.testing.assert_close(prior.memories().detach(), torch.tensor([123.0, MOST_MEMORY / 2]), rtol=1e-4, atol=0.0)
 
 
-def test_stationary_knows_nothing_before_anything_was_seen() -> None:
+def test_stationary_is_standard_normal_without_a_memory() -> None:
     prior = StationaryPrior(SHAPE)
     p, _ = prior((), (), torch.zeros(3, *prior.memory_shape))
     assert not p.mean.any()
     torch.testing.assert_close(p.log_variance, torch.zeros(3, *SHAPE))
 
 
-def test_stationary_learns_the_pace_of_what_it_predicts() -> None:
-    """Transitions of a process of memory 30 and period 25, eight steps at a time: the pace comes out of them."""
+def test_stationary_learns_memory_and_period_of_a_process() -> None:
+    """Paths of eight steps suffice for a memory of 30 and a period of 25."""
     truth, generator = stationary([30.0], [25.0]), torch.Generator().manual_seed(0)
     with torch.no_grad():
         memory = torch.zeros(512, *truth.memory_shape)

@@ -1,21 +1,22 @@
-"""Run folders: configuration, weights, resumable state, log.
+"""Run folders: configuration and weights on disk.
 
-In: a run folder. Out: a ready model, or what training needs to go on exactly. Nothing here runs code from a file:
-weights are safetensors, state is read with `weights_only`. Next: `train.py` writes runs, `rollout.py` uses them.
+In: a run folder. Out: its configuration, its weights, a predictor ready for rollouts. No code from a file is run:
+weights are safetensors. Next: `training/checkpoints.py` for the state of a training run, `rollout.py` for rollouts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 import posecast
@@ -44,12 +45,25 @@ DIGEST = "blake2b"
 
 
 def write_config(run: Path, config: Config, facts: Mapping[str, Any]) -> None:
-    """config.json: the whole configuration, and facts about the run (source of the data, machine, plan)."""
+    """Write config.json.
+
+    Args:
+        run: Run folder, which must exist.
+        config: The complete configuration.
+        facts: Further entries about the run as JSON values: source of the data, machine, plan.
+    """
     write_json(run / "config.json", {"posecast": posecast.__version__, **to_dict(config), **facts})
 
 
 def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
-    """The configuration and the whole of config.json. Raises InputError."""
+    """Read config.json.
+
+    Returns:
+        The configuration, and the complete content with the facts about the run.
+
+    Raises:
+        InputError: There is no config.json, it is damaged, or posecast did not write it.
+    """
     content = read_json(run / "config.json", "a run folder, as 'posecast train' makes it")
     if "posecast" not in content:
         raise InputError(f"{run}/config.json was not written by posecast; expected a run folder.")
@@ -58,17 +72,17 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
 
 
 def _check_facts(content: Mapping[str, Any], run: Path) -> None:
-    """Raise InputError unless the facts are of the kinds that are read again; an imported run has no machine."""
+    """Raise InputError unless the facts have the types that later reads expect; an imported run has no machine."""
     machine = content.get("machine", {})
-    needed: list[tuple[Any, str, type, bool]] = [
+    expected: list[tuple[Any, str, type, bool]] = [
         (content, "source", dict, False),
         (content, "selected_on", str, False),
         (content, "initial_weights", str, False),
     ]
     if "machine" in content:
-        needed += [(content, "machine", dict, True), (content, "num_steps", int, True)]
+        expected += [(content, "machine", dict, True), (content, "num_steps", int, True)]
     if isinstance(machine, Mapping) and machine:
-        needed += [
+        expected += [
             (machine, "precision", str, True),
             (machine, "processes", int, True),
             (machine, "threads", int, False),
@@ -77,37 +91,42 @@ def _check_facts(content: Mapping[str, Any], run: Path) -> None:
     entries = content.get("plan")
     if entries is not None and not _is_plan(entries):
         raise InputError(f"{run}/config.json is damaged (plan is {str(entries)[:40]!r}); copy it from elsewhere.")
-    for holder, name, kind, must in needed:
+    for holder, name, kind, is_required in expected:
         value = holder.get(name)
-        if not isinstance(value, kind) and (must or value is not None):
+        if not isinstance(value, kind) and (is_required or value is not None):
             raise InputError(f"{run}/config.json is damaged ({name} is {str(value)[:40]!r}); copy it from elsewhere.")
 
 
 def _is_plan(entries: Any) -> bool:
-    """Whether these are pairs of an update, ascending from 0, and a number of updates."""
-    pairs = isinstance(entries, list) and all(
+    """Return whether these are pairs of an update, ascending from 0, and a number of updates."""
+    are_pairs = isinstance(entries, list) and all(
         isinstance(entry, list) and len(entry) == 2 and all(type(number) is int and number >= 0 for number in entry)
         for entry in entries
     )
-    steps = [entry[0] for entry in entries] if pairs else []
+    steps = [entry[0] for entry in entries] if are_pairs else []
     return bool(steps) and steps[0] == 0 and all(a < b for a, b in itertools.pairwise(steps))
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """A safetensors file with a digest of its values, atomically; the same weights give the same bytes."""
+    """Write a safetensors file with a digest of its values, atomically; the same weights give the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_bytes(path, save(tensors, {DIGEST: digest_of(tensors)}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """A safetensors file on the CPU. Raises InputError, also where values are not those that were written."""
+    """Read a safetensors file to the CPU.
+
+    Raises:
+        InputError: There is no such file, or it is damaged: its digest, if it has one, must be that of its values.
+    """
     try:
-        with safe_open(path, "pt") as file:
-            written = (file.metadata() or {}).get(DIGEST)
-        weights = load_file(path)
+        content = path.read_bytes()  # not mapped, which some drives cannot do
+        weights = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        written = header.get("__metadata__", {}).get(DIGEST)
     except FileNotFoundError as error:
-        raise InputError(f"There is no {path}; train the run first, or go on with --resume.") from error
-    except (SafetensorError, OSError, ValueError, OverflowError, struct.error) as error:
+        raise InputError(f"There is no {path}; train the run first, or continue it with --resume.") from error
+    except (SafetensorError, OSError, ValueError, KeyError, OverflowError, struct.error) as error:
         raise InputError(f"{path} is damaged ({error}); expected safetensors weights.") from error
     if written is not None and written != digest_of(weights):
         raise InputError(f"{path} is damaged (its values are not those that were written); copy it again, or train.")
@@ -115,7 +134,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def digest_of(weights: Mapping[str, Tensor]) -> str:
-    """BLAKE2b over names and values, in the order of the names."""
+    """Return the BLAKE2b digest, 32 hexadecimal digits, of names and values in the order of the names."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(weights):
         digest.update(name.encode() + b"\0")
@@ -124,10 +143,20 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
 
 
 def load_run(run: str | Path, device: str = "cpu") -> Predictor:
-    """A trained predictor in evaluation mode, its weights in float32; its `config` is the run's. Raises InputError.
+    """Load a trained predictor in evaluation mode, with float32 weights.
 
-    It rolls out in bfloat16 if it was trained so and `device` is faster so; on a CPU, rollouts are shared out among
-    the threads that this machine was measured to be quickest with.
+    It computes rollouts in bfloat16 if it was trained in it and the device is faster in it. On a CPU, rollouts are
+    shared among the number of threads that was measured to be the fastest on this machine.
+
+    Args:
+        run: Run folder.
+        device: cpu, cuda or mps.
+
+    Returns:
+        The predictor; its `config` is that of the run.
+
+    Raises:
+        InputError: The folder is not a run, a file is damaged, or the weights do not fit the configuration.
     """
     folder = Path(run)
     config, facts = read_config(folder)
@@ -141,15 +170,24 @@ def load_run(run: str | Path, device: str = "cpu") -> Predictor:
 
 
 def fit_weights(predictor: Predictor, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Put weights into a predictor; every name and shape must fit, every value be finite."""
+    """Load weights into a predictor.
+
+    Args:
+        predictor: Changed in place.
+        weights: Values by the names of the predictor's `state_dict`.
+        origin: File that the weights were read from, for error messages.
+
+    Raises:
+        InputError: A name is missing or unknown, a shape differs, or a value is not finite.
+    """
     try:
         predictor.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{origin} does not fit the networks of its configuration ({reason}); it is another run's, or of an "
-            "earlier posecast, whose networks differ: train it again."
+            f"{origin} does not fit the networks of its configuration ({reason}); it belongs to another run, or to an "
+            "earlier posecast with different networks: train it again."
         ) from error
-    bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise InputError(f"{origin} holds values that are not finite, first in {bad[0]}; it cannot be used.")
+    not_finite = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if not_finite:
+        raise InputError(f"{origin} holds values that are not finite, first in {not_finite[0]}; it cannot be used.")

@@ -1,9 +1,9 @@
-"""CUDA graphs: the small kernels of an update, or of a rollout's step, launched as one.
+"""CUDA graphs: the kernels of an update, or of a rollout's step, launched together.
 
-An update is thousands of kernels of a few microseconds; a processor takes longer to launch one than a GPU to compute
-it. Recorded once and replayed they follow each other without it ("CUDA Graphs" in torch's notes on CUDA semantics).
-In: a function of tensors that always does the same with them. Out: the same results, on a GPU sooner; elsewhere the
-function is called. Knows no model. Next: `step.py` and `rollout.py`, whose steps are replayed.
+An update has thousands of kernels of a few microseconds; a processor takes longer to launch one than a GPU to compute
+it. A captured graph launches them all at once ("CUDA Graphs" in torch's notes on CUDA semantics).
+In: a function of tensors that always runs the same operations. Out: its results, computed by a graph on a GPU and by
+calls elsewhere. Next: `training/step.py` and `rollout_batches.py` capture their steps.
 """
 
 from __future__ import annotations
@@ -16,64 +16,67 @@ import torch
 from torch import Tensor
 
 FIRST_CALLS = 3
-"""Calls of one shape that are computed as they come: libraries choose kernels, optimisers make their state."""
+"""Calls of each shape that are computed before a capture: libraries choose kernels, optimisers create their state."""
 
 
 class CapturedGraph(NamedTuple):
-    """Kernels that read what `given` holds and write what `found` holds."""
+    """Kernels that read `inputs` and write `outputs`."""
 
     graph: torch.cuda.CUDAGraph
-    given: list[Tensor]
-    found: Any
+    inputs: list[Tensor]
+    outputs: Any
 
 
 class GraphedFunction:
-    """A function of tensors; on a GPU the calls of one shape are recorded once and replayed from then on.
+    """Function of tensors; on a GPU, calls of one shape are captured once and replayed afterwards.
 
-    The function may change parameters in place, must not wait for the GPU, and must read everything else that
-    differs from call to call from the tensors given. What a call returns is overwritten by the next one.
+    Args:
+        function: May change parameters in place. It must not wait for the GPU, and everything else that differs between
+            calls must be in its arguments. The next call overwrites what it returns.
+        device: Device of the arguments and results.
+        enabled: False calls the function on a GPU, too.
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, *, records: bool = True) -> None:
+    def __init__(self, function: Callable[..., Any], device: torch.device, *, enabled: bool = True) -> None:
         self.function, self.device = function, device
-        self.records = records and device.type == "cuda"
-        self.recordings: dict[tuple[torch.Size, ...], CapturedGraph] = {}
+        self.enabled = enabled and device.type == "cuda"
+        self.graphs: dict[tuple[torch.Size, ...], CapturedGraph] = {}
         self.calls: Counter[tuple[torch.Size, ...]] = Counter()
 
-    def __call__(self, *given: Tensor) -> Any:
-        """What the function returns; tensors on the CPU are brought to the device."""
-        if not self.records:
-            return self.function(*(one.to(self.device, non_blocking=True) for one in given))
-        shapes = tuple(one.shape for one in given)
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Return the function's result; inputs are moved to the device first."""
+        if not self.enabled:
+            return self.function(*(x.to(self.device, non_blocking=True) for x in inputs))
+        shapes = tuple(x.shape for x in inputs)
         self.calls[shapes] += 1
-        if shapes in self.recordings:
-            if given:
-                torch._foreach_copy_(self.recordings[shapes].given, given, non_blocking=True)  # pyright: ignore
+        if shapes in self.graphs:
+            if inputs:
+                torch._foreach_copy_(self.graphs[shapes].inputs, inputs, non_blocking=True)  # pyright: ignore
         else:
-            own = [self._copied(one) for one in given]
+            copies = [self._copy(x) for x in inputs]
             if self.calls[shapes] <= FIRST_CALLS:
-                return self._computed(own)
-            self.recordings[shapes] = self._recorded(own)
-        self.recordings[shapes].graph.replay()
-        return self.recordings[shapes].found
+                return self._compute(copies)
+            self.graphs[shapes] = self._capture(copies)
+        self.graphs[shapes].graph.replay()
+        return self.graphs[shapes].outputs
 
-    def _copied(self, given: Tensor) -> Tensor:
-        # A row that stands for many has no order of its own to keep.
-        order = torch.channels_last if given.ndim == 4 and not given.is_contiguous() else torch.preserve_format
-        return given.to(self.device, non_blocking=True, copy=True, memory_format=order)
+    def _copy(self, x: Tensor) -> Tensor:
+        # The strides of an expanded row cannot be preserved.
+        order = torch.channels_last if x.ndim == 4 and not x.is_contiguous() else torch.preserve_format
+        return x.to(self.device, non_blocking=True, copy=True, memory_format=order)
 
-    def _computed(self, given: list[Tensor]) -> Any:
-        """Not on the default stream, where whatever a call leaves behind could not be recorded later."""
+    def _compute(self, inputs: list[Tensor]) -> Any:
+        """Call the function on a stream of its own: state created on the default stream could not be captured later."""
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
-            found = self.function(*given)
+            outputs = self.function(*inputs)
         torch.cuda.current_stream(self.device).wait_stream(stream)
-        return found
+        return outputs
 
-    def _recorded(self, given: list[Tensor]) -> CapturedGraph:
+    def _capture(self, inputs: list[Tensor]) -> CapturedGraph:
         graph = torch.cuda.CUDAGraph()
-        # What other threads ask of the GPU meanwhile, such as memory for clips, is not part of it.
+        # Calls by other threads meanwhile, such as allocations for clips, are not part of the graph.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            found = self.function(*given)
-        return CapturedGraph(graph, given, found)
+            outputs = self.function(*inputs)
+        return CapturedGraph(graph, inputs, outputs)

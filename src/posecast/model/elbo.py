@@ -1,7 +1,8 @@
-"""The bound: Gaussians, KL, likelihood, and the named terms of a conditional ELBO.
+"""Terms of the evidence lower bound: Gaussians, KL divergence, likelihood and loss.
 
 In: means, log variances, squared errors. Out: rate and distortion in nats per frame, and the loss.
-Knows no network and no time. The derivation, with these names, is docs/theory.md; next: `predictor.py`.
+Independent of networks and of time. docs/explanation/theory.md derives the bound with the same names.
+Next: `predictor.py`.
 """
 
 from __future__ import annotations
@@ -15,47 +16,54 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A diagonal Gaussian: `mean` and `log_variance` of one shape, `[N, ...]`."""
+    """Diagonal Gaussian; both tensors have one shape, `[N, ...]`."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """mean + standard deviation x noise: the reparameterisation (Kingma and Welling 2014, section 2.4)."""
+        """Return a sample by reparameterisation (Kingma and Welling 2014, section 2.4).
+
+        Args:
+            noise: Draws from N(0, I) in the shape of `mean`.
+        """
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
 
 def bounded_log_variance(raw: Tensor, limit: float = 8.0) -> Tensor:
-    """A smooth squashing of any real into (-limit, limit): near the identity at 0, never infinite."""
+    """Map any real number smoothly into (-limit, limit); near 0 the map is close to the identity."""
     return limit * torch.tanh(raw / limit)
 
 
 def unbounded_log_variance(log_variance: Tensor, limit: float = 8.0) -> Tensor:
-    """The inverse of `bounded_log_variance`; what lies beyond its limits is taken for what lies just within."""
+    """Invert `bounded_log_variance`; values beyond 0.99 of the limit are clamped to it first."""
     return limit * torch.atanh((log_variance / limit).clamp(-0.99, 0.99))
 
 
 def standard_normal_like(q: Gaussian) -> Gaussian:
-    """The fixed prior N(0, I) in the shape of `q`."""
+    """Return the fixed prior N(0, I) in the shape of `q`."""
     return Gaussian(torch.zeros_like(q.mean), torch.zeros_like(q.log_variance))
 
 
-def corrected(p: Gaussian, seen: Gaussian) -> Gaussian:
-    """A prior corrected by what was seen: the product of two Gaussians, each weighed by its precision.
+def corrected(prior: Gaussian, reading: Gaussian) -> Gaussian:
+    """Correct a prior by a reading: the normalised product of both Gaussians, each weighted by its precision.
 
-    The posterior of a Ladder VAE (Soenderby et al. 2016); where the prior is the last state carried
-    forward, a Kalman filter's update. It is never less certain than the prior.
+    This is the posterior of a Ladder VAE (Soenderby et al. 2016). Where the prior is the last state carried forward,
+    it is the update of a Kalman filter. The result never has a larger variance than the prior.
     """
-    p_log, seen_log = p.log_variance, seen.log_variance
-    log_variance = -torch.logaddexp(-p_log, -seen_log)
-    mean = torch.exp(log_variance - p_log) * p.mean + torch.exp(log_variance - seen_log) * seen.mean
-    return Gaussian(mean, log_variance)
+    log_variance = -torch.logaddexp(-prior.log_variance, -reading.log_variance)
+    from_prior = torch.exp(log_variance - prior.log_variance) * prior.mean
+    from_reading = torch.exp(log_variance - reading.log_variance) * reading.mean
+    return Gaussian(from_prior + from_reading, log_variance)
 
 
 def kl_nats(q: Gaussian, p: Gaussian) -> Tensor:
-    """KL(q || p) in nats, summed over all but the first axis: `[N]`, float32.
+    """Compute KL(q || p) of diagonal Gaussians in closed form.
 
-    Closed form for diagonal Gaussians (Kingma and Welling 2014, appendix B, with a general p).
+    Kingma and Welling 2014, appendix B, with a general p.
+
+    Returns:
+        Float32 `[N]` in nats, summed over all axes but the first.
     """
     q_mean, q_log = q.mean.float(), q.log_variance.float()
     p_mean, p_log = p.mean.float(), p.log_variance.float()
@@ -64,16 +72,28 @@ def kl_nats(q: Gaussian, p: Gaussian) -> Tensor:
 
 
 def log_density(p: Gaussian, z: Tensor) -> Tensor:
-    """log p(z) in nats, summed over all but the first axis: `[N]`, float32."""
+    """Compute log p(z).
+
+    Returns:
+        Float32 `[N]` in nats, summed over all axes but the first.
+    """
     log_variance = p.log_variance.float()
     squares = (z.float() - p.mean.float()).square() * torch.exp(-log_variance)
     return -0.5 * (squares + log_variance + math.log(2.0 * math.pi)).flatten(1).sum(1)
 
 
 def distortion_nats(mse: Tensor, num_values: int, variance: Tensor | float) -> Tensor:
-    """-log N(x; prediction, variance I) in nats for mean squared error `mse` over `num_values` pixels' colours.
+    """Compute -log N(x; prediction, variance I), including its normalising constant.
 
-    The log term counts: two models with different variances are comparable only with it.
+    The constant depends on the variance, so models with different variances can be compared only with it.
+
+    Args:
+        mse: Squared errors, each a mean over the values of a frame.
+        num_values: Values of a frame, 3 H W.
+        variance: Variance of the likelihood, positive; a tensor must broadcast with `mse`.
+
+    Returns:
+        Nats per frame, in the shape of `mse`.
     """
     variance = torch.as_tensor(variance, dtype=mse.dtype, device=mse.device)
     return 0.5 * num_values * (mse / variance + torch.log(2.0 * math.pi * variance))
@@ -81,14 +101,14 @@ def distortion_nats(mse: Tensor, num_values: int, variance: Tensor | float) -> T
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """The bound's terms, means over predicted frames; all scalars."""
+    """Terms of the bound; scalars, means over predicted frames."""
 
     loss: Tensor
-    """What is minimised: mse + kl_weight x (2 variance / num_values) x rate, means over all predicted frames."""
+    """The objective: mse + kl_weight x (2 variance / num_values) x rate, means over all predicted frames."""
     mse: Tensor
-    """Over all predicted frames."""
+    """Mean over all predicted frames."""
     rate_nats: Tensor
-    """Over the observed ones, as the distortion: their sum is the negative bound."""
+    """Mean over observed frames, like the distortion; their sum is the negative bound."""
     distortion_nats: Tensor
 
 
@@ -101,28 +121,29 @@ def bound_terms(
     kl_weight: float | Tensor,
     observed: Tensor | None = None,
 ) -> BoundTerms:
-    """Assemble the loss from squared errors and rates of one shape, one entry per predicted frame.
+    """Assemble the loss and the terms of the bound from squared errors and rates.
 
-    The negative bound per frame is num_values x mse / (2 variance) + kl_weight x rate + a constant. Divided by
-    num_values / (2 variance) it reads mse + kl_weight x (2 variance / num_values) x rate: that is the loss,
-    so the learning rate means the same under every variance. `variance=None` takes the optimal variance, the
-    batch's own mean squared error (sigma-VAE, Rybkin et al. 2021), as a constant in the gradient, which
-    gives the gradient of (num_values / 2) log mse + kl_weight x rate up to the same factor.
+    The negative bound per frame is num_values x mse / (2 variance) + kl_weight x rate + a constant. The loss is this
+    divided by num_values / (2 variance), so that a learning rate has the same meaning under every variance.
+
+    `variance=None` uses the optimal variance, the batch's own mean squared error (sigma-VAE, Rybkin et al. 2021), as a
+    constant in the gradient. The gradient is then that of (num_values / 2) log mse + kl_weight x rate, up to the same
+    factor.
 
     Args:
-        mse: Squared errors, each a mean over the `num_values` values of a frame.
-        rate_nats: KL(posterior || prior) in nats; 0 where z is not from the posterior.
+        mse: Squared errors, each a mean over the values of a frame; one entry per predicted frame.
+        rate_nats: KL(posterior || prior) in the shape of `mse`; 0 where z is not from the posterior.
         num_values: Values of a frame, 3 H W.
-        variance: The likelihood's, or None for the optimal one.
-        kl_weight: At least 0.
-        observed: True where z is from the posterior, None if everywhere. The optimal variance, the rate and the
-            distortion are of these entries; where there are none, of all.
+        variance: Variance of the likelihood; None for the optimal one.
+        kl_weight: Weight of the rate, at least 0.
+        observed: True where z is from the posterior; None: everywhere. The optimal variance, the rate and the
+            distortion are means over these entries, or over all entries where none is observed.
     """
     mse, rate_nats = mse.float(), rate_nats.float()
     mean_mse = mse.mean()
     weight = torch.ones_like(mse) if observed is None else observed.to(mse.dtype).expand_as(mse)
     weight = torch.where(weight.any(), weight, torch.ones_like(weight))
-    observed_mse, observed_rate = ((part * weight).sum() / weight.sum() for part in (mse, rate_nats))
+    observed_mse, observed_rate = ((values * weight).sum() / weight.sum() for values in (mse, rate_nats))
     s2 = observed_mse.detach().clamp_min(1e-8) if variance is None else torch.full_like(mean_mse, variance)
     loss = mean_mse + kl_weight * (2.0 * s2 / num_values) * rate_nats.mean()
     return BoundTerms(loss, mean_mse, observed_rate, distortion_nats(observed_mse, num_values, s2))

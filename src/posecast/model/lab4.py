@@ -1,8 +1,8 @@
-"""The course's five networks, weight for weight and name for name, all at full resolution.
+"""Networks of the course's Lab 4, with its names of layers and weights; all work at full resolution.
 
-In: float pictures, pose maps, z. Out: features, Gaussians, the next frame. A checkpoint's `state_dict` loads as it is:
-`frame_transformation`, `label_transformation`, `Gaussian_Predictor`, `Decoder_Fusion`, `Generator`.
-What makes them trainable, and leaves no trace in the weights: a bounded log variance, a bounded output.
+In: float images in [0, 1], pose maps, z. Out: features, Gaussians, the next frame. A checkpoint's `state_dict` loads
+unchanged: `frame_transformation`, `label_transformation`, `Gaussian_Predictor`, `Decoder_Fusion`, `Generator`.
+The log variance and the output are bounded, which makes training stable and changes no weight.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from posecast.config.schema import Lab4
-from posecast.data.clips import Pictures
+from posecast.data.clips import Images
 from posecast.model.elbo import Gaussian, bounded_log_variance
-from posecast.model.priors import Features, FixedPrior, Memory
+from posecast.model.networks import Networks
+from posecast.model.priors import Features, FixedPrior, LatentGrid
 
 
-class Lab4Networks(nn.Module):
-    """The networks of the course's Lab 4 (conditional VAE, N(0, I) prior, no anchor)."""
+class Lab4Networks(Networks):
+    """Conditional VAE of the course's Lab 4: prior N(0, I), no anchor.
+
+    Args:
+        config: Widths and options of the networks.
+        size: Height and width of the images in pixels.
+    """
 
     def __init__(self, config: Lab4, size: tuple[int, int]) -> None:
         super().__init__()
         frame, pose, latent = config.frame_channels, config.pose_channels, config.latent_channels
         self.latent_shape = (latent, *size)
         self.prior_of_z = FixedPrior(self.latent_shape)
-        self.memory_shape = self.prior_of_z.memory_shape
         self.pose_window, self.feedback = 0, True
         self.posterior_sees = config.posterior_sees
         self.output = config.output
@@ -35,36 +40,24 @@ class Lab4Networks(nn.Module):
         self.Generator = generator(config.fusion_channels)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def encode_frame(self, frames: Pictures) -> Features:
+    def encode_frame(self, frames: Images) -> Features:
         return (self.frame_transformation(frames),)
 
-    def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features:
-        """The course's networks have no anchor."""
+    def encode_anchor(self, frames: Images, poses: Images) -> Features:
+        """Return no features: the course's networks have no anchor."""
         return ()
 
-    def encode_condition(self, poses: Pictures, anchor: Features) -> Features:
+    def encode_condition(self, poses: Images, anchor: Features) -> Features:
         return (self.label_transformation(poses),)
 
-    def begin(self, first: Features, condition: Features, noise: Tensor | None) -> tuple[Memory, Tensor]:
-        """Nothing is remembered."""
-        empty = torch.zeros(len(first[0]), *self.memory_shape, device=first[0].device)
-        return empty, empty.new_zeros(len(empty))
-
-    def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        """N(0, I)."""
-        return self.prior_of_z(previous, condition, memory)
-
     def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian:
-        """q(z | x_t, p_t), as the assignment says; or of the previous frame, as the report's code does."""
-        seen = current if self.posterior_sees == "current" else previous
-        mean, raw = self.Gaussian_Predictor(torch.cat((*seen, *condition), 1)).float().chunk(2, 1)
+        """Return q(z | x_t, p_t), as in the assignment, or q(z | x_(t-1), p_t), as in the report's code."""
+        frame = current if self.posterior_sees == "current" else previous
+        mean, raw = self.Gaussian_Predictor(torch.cat((*frame, *condition), 1)).float().chunk(2, 1)
         return Gaussian(mean, bounded_log_variance(raw))
 
-    def remember(self, memory: Memory, z: Tensor) -> Memory:
-        return self.prior_of_z.remember(memory, z)
-
-    def decode(self, previous: Features, condition: Features, z: Tensor) -> Pictures:
-        """The next frame; `output` says how it is kept in [0, 1], or that it is not."""
+    def decode(self, previous: Features, condition: Features, z: LatentGrid) -> Images:
+        """Return the next frames, in [0, 1] unless `output` is none."""
         fused = self.Decoder_Fusion(torch.cat((*previous, *condition, z.to(previous[0].dtype)), 1))
         raw = self.Generator(fused).float()
         if self.output == "sigmoid":
@@ -75,13 +68,13 @@ class Lab4Networks(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions; the skip is added after the second activation."""
+    """Two 3x3 convolutions; the skip connection is added after the second activation."""
 
-    def __init__(self, wide: int, narrow: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(wide, narrow, 3, padding=1)
-        self.conv2 = nn.Conv2d(narrow, narrow, 3, padding=1)
-        self.skip = nn.Identity() if wide == narrow else nn.Conv2d(wide, narrow, 1)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = nn.functional.leaky_relu(self.conv1(x), 0.01, inplace=True)
@@ -89,21 +82,21 @@ class Residual(nn.Module):
 
 
 class DepthConv(nn.Module):
-    """1x1, depthwise 3x3, 1x1, plus identity."""
+    """1x1, depthwise 3x3 and 1x1 convolutions, with a skip connection."""
 
-    def __init__(self, wide: int, narrow: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(wide, wide, 1), nn.LeakyReLU(0.01, inplace=True))
-        self.depth_conv = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
-        self.conv2 = nn.Conv2d(wide, narrow, 1)
-        self.adaptor = nn.Identity() if wide == narrow else nn.Conv2d(wide, narrow, 1)
+        self.conv1 = nn.Sequential(nn.Conv2d(inputs, inputs, 1), nn.LeakyReLU(0.01, inplace=True))
+        self.depth_conv = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        self.conv2 = nn.Conv2d(inputs, outputs, 1)
+        self.adaptor = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.depth_conv(self.conv1(x))).add_(self.adaptor(x))
 
 
 class GatedFeedForward(nn.Module):
-    """One half gates the other: a x LeakyReLU(b), plus identity."""
+    """Gate a x LeakyReLU(b) of two halves a and b of the channels, with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -116,18 +109,18 @@ class GatedFeedForward(nn.Module):
 
 
 class DepthConvBlock(nn.Module):
-    """A depthwise convolution, then a gated feed-forward layer."""
+    """Depthwise convolution, then a gated feed-forward layer."""
 
-    def __init__(self, wide: int, narrow: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(DepthConv(wide, narrow), GatedFeedForward(narrow))
+        self.block = nn.Sequential(DepthConv(inputs, outputs), GatedFeedForward(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x)
 
 
 def frame_encoder(width: int) -> nn.Sequential:
-    """`frame_transformation`: `[N, 3, H, W]` to `[N, width, H, W]`."""
+    """Build `frame_transformation`: `[N, 3, H, W]` to `[N, width, H, W]`."""
     eighth, quarter, half = width // 8, width // 4, width // 2
     return nn.Sequential(
         Residual(3, eighth),
@@ -141,19 +134,19 @@ def frame_encoder(width: int) -> nn.Sequential:
 
 
 def pose_encoder(width: int) -> nn.Sequential:
-    """`label_transformation`; its activation has slope 1 in the course's code, so it is left an identity."""
+    """Build `label_transformation`: `[N, 3, H, W]` to `[N, width, H, W]`."""
     half = width // 2
     return nn.Sequential(
         nn.ReflectionPad2d(3),
         nn.Conv2d(3, half, 7),
         nn.BatchNorm2d(half),
-        nn.Identity(),
+        nn.Identity(),  # an activation of slope 1 in the course's code
         Residual(half, width),
     )
 
 
 def gaussian_predictor(channels: int, latent: int) -> nn.Sequential:
-    """`Gaussian_Predictor`: mean and log variance, `[N, 2 latent, H, W]`; layer 5 is an identity too."""
+    """Build `Gaussian_Predictor`: `[N, channels, H, W]` to mean and log variance, `[N, 2 latent, H, W]`."""
     quarter, half = latent // 4, latent // 2
     return nn.Sequential(
         Residual(channels, quarter),
@@ -161,13 +154,13 @@ def gaussian_predictor(channels: int, latent: int) -> nn.Sequential:
         Residual(quarter, half),
         DepthConvBlock(half, half),
         Residual(half, latent),
-        nn.Identity(),
+        nn.Identity(),  # an activation of slope 1 in the course's code
         nn.Conv2d(latent, 2 * latent, 1),
     )
 
 
 def decoder_fusion(channels: int, width: int) -> nn.Sequential:
-    """`Decoder_Fusion`: frame, pose and z joined, to `[N, width, H, W]`."""
+    """Build `Decoder_Fusion`: concatenated frame, pose and z, `[N, channels, H, W]`, to `[N, width, H, W]`."""
     quarter, half = channels // 4, width // 2
     doubled = 2 * quarter
     return nn.Sequential(
@@ -181,7 +174,7 @@ def decoder_fusion(channels: int, width: int) -> nn.Sequential:
 
 
 def generator(width: int) -> nn.Sequential:
-    """`Generator`: `[N, width, H, W]` to an unbounded picture."""
+    """Build `Generator`: `[N, width, H, W]` to an unbounded image, `[N, 3, H, W]`."""
     half, quarter, eighth = width // 2, width // 4, width // 8
     return nn.Sequential(
         DepthConvBlock(width, width),

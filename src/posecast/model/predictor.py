@@ -1,93 +1,47 @@
-"""Time: one step, and a whole clip in one `forward`.
+"""Networks over time: one step, and a complete clip in one `forward`.
 
-In: a clip, noise, and where the true previous frame is forced. Out: predictions, squared errors, rates.
-Two verbs: *observe* takes z from the posterior, which sees the truth; *imagine* takes z from the prior.
-Knows no optimiser, device or path. Next: `train.py` to learn, `rollout.py` to imagine.
+In: a clip, random draws. Out: predictions, squared errors, rates.
+*Observe* takes z from the posterior, which sees the true frame; *imagine* takes z from the prior.
+Next: `training/step.py` for an update, `rollout.py` for imagined frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from posecast.config.schema import Anchored, Config, parse_size
-from posecast.data.clips import Pictures, PoseWindows
+from posecast.data.clips import Images
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.draws import Draws
 from posecast.model.elbo import Gaussian, kl_nats
 from posecast.model.lab4 import Lab4Networks
+from posecast.model.layout import batch_major, by_time_step, first_clips, slice_rows, time_major
+from posecast.model.networks import Networks
 from posecast.model.priors import Features, Memory
 from posecast.model.threads import Workers
 
 
-class Networks(Protocol):
-    """What a set of networks can do; nothing in them knows time."""
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]: ...
-    @property
-    def pose_window(self) -> int: ...
-    @property
-    def feedback(self) -> bool: ...
-    def encode_frame(self, frames: Pictures) -> Features: ...
-    def encode_anchor(self, frames: Pictures, poses: Pictures) -> Features: ...
-    def encode_condition(self, poses: PoseWindows, anchor: Features) -> Features: ...
-    @property
-    def memory_shape(self) -> tuple[int, ...]: ...
-    def begin(
-        self, first: Features, condition: Features, noise: Tensor | None
-    ) -> tuple[Memory, Float[Tensor, " N"]]: ...
-    def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]: ...
-    def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian: ...
-    def remember(self, memory: Memory, z: Tensor) -> Memory: ...
-    def decode(self, previous: Features, condition: Features, z: Tensor) -> Pictures: ...
-
-
-class Draws(NamedTuple):
-    """What chance decides about a batch of clips.
-
-    The first O clips are observed: their z is from the posterior. The others are imagined: their z is the prior's
-    mean, as in a rollout, and costs nothing.
-    """
-
-    noise: Float[Tensor, "O T-1 Z h w"]
-    """The posterior's."""
-    first_noise: Float[Tensor, "O Z h w"]
-    """The posterior's of the first frame, where z is remembered."""
-    forced: Bool[Tensor, "B T-1"]
-    """Teacher forcing: the previous frame is the true one. Frame 1 always is."""
-    given: Bool[Tensor, " B"]
-    """The first frame is shown; where not, frame 2 is painted without a previous frame (its features are zero)."""
-
-    def observed(self) -> Bool[Tensor, "_ _"]:
-        """Return where z is from the posterior, one row a clip, one column a predicted frame."""
-        rows = torch.arange(len(self.forced), device=self.forced.device) < len(self.noise)
-        return rows[:, None].expand_as(self.forced)
-
-
-def free_running(noise: Tensor) -> Draws:
-    """The bound itself: all predictions fed back, first frames given, every z from the posterior (z_1 its mean)."""
-    num_clips, num_predictions = noise.shape[:2]
-    off = torch.zeros(num_clips, dtype=torch.bool)
-    return Draws(noise, torch.zeros_like(noise[:, 0]), off[:, None].expand(-1, num_predictions), ~off)
-
-
 class Observation(NamedTuple):
-    """A clip seen through the posterior: frames 2..T predicted, and what each cost."""
+    """Predictions of frames 2..T of a clip, with their errors and rates."""
 
     predictions: Float[Tensor, "B T-1 3 H W"]
     mse: Float[Tensor, "B T-1"]
+    """Mean squared error of each frame, its values in [0, 1]."""
     rate_nats: Float[Tensor, "B T-1"]
+    """KL(posterior || prior) of each frame; the first entry includes the KL of z_1. 0 for clips not observed."""
 
 
 class Predictor(nn.Module):
-    """A set of networks carried through time.
+    """Networks applied over time.
 
-    `forward` is the only entry in training, because a wrapped (distributed) module sees nothing else.
+    Training calls `forward` alone, because a wrapper for several processes intercepts nothing else.
+
+    Args:
+        config: Configuration of a run; its networks and size are used.
     """
 
     def __init__(self, config: Config) -> None:
@@ -95,9 +49,9 @@ class Predictor(nn.Module):
         size = parse_size(config.size)
         self.config = config
         self.in_bfloat16 = False
-        """Whether rollouts multiply in bfloat16: so the run was trained, and this machine is faster so."""
+        """Whether rollouts multiply in bfloat16. True if the run was trained so and this machine is faster so."""
         self.workers = Workers(1)
-        """Threads that share out rollouts on a CPU."""
+        """Threads that share rollouts on a CPU."""
         self.networks: Networks
         if isinstance(config.networks, Anchored):
             self.networks = AnchoredNetworks(config.networks, size)
@@ -106,13 +60,23 @@ class Predictor(nn.Module):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Channels and grid of the z of one frame."""
+        """Channels, height and width of the z of one frame."""
         return self.networks.latent_shape
 
     @property
     def pose_window(self) -> int:
-        """Pose maps seen on each side of the current one."""
+        """Pose maps on each side of the current one."""
         return self.networks.pose_window
+
+    @property
+    def normalises_over_clips(self) -> bool:
+        """Whether the features of a clip's poses depend on the other clips of its batch, by BatchNorm."""
+        return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
+
+    @property
+    def instants_are_independent(self) -> bool:
+        """Whether no frame depends on the one before, neither by feedback nor by a memory of z."""
+        return not self.networks.feedback and not self.networks.memory_shape[0]
 
     def forward(
         self,
@@ -124,44 +88,74 @@ class Predictor(nn.Module):
         together: bool | None = None,
         condition: Features | None = None,
     ) -> Observation:
-        """Predict a clip: z from the posterior or the prior, predictions fed back, as `draws` say.
+        """Predict frames 2..T of a clip, as one batch if no prediction depends on the one before.
 
-        Where no prediction depends on the one before (all forced, or networks without feedback; and no memory), the
-        whole clip is one batch. Whether all are forced is `together`; a GPU is waited for where that is not given.
-        `condition` has the features of the poses, time-major, where they are known already.
+        Args:
+            frames: True frames, values in [0, 1].
+            poses: Pose windows.
+            anchor_frame: A real frame of each clip's recording.
+            anchor_pose: Its pose map.
+            draws: Noise, teacher forcing and hidden first frames.
+            together: Whether all frames are teacher-forced. None reads it from `draws`, which waits for a GPU.
+            condition: Features of `poses[:, 1:]`, time-major, if they are already encoded.
         """
         if together is None:
-            together = bool(draws.forced.all())
-        num_clips, num_observed = len(frames), len(draws.noise)
+            together = bool(draws.teacher_forced.all())
+        num_clips, networks = len(frames), self.networks
         true, noise = time_major(frames), time_major(draws.noise)
-        anchor = self.networks.encode_anchor(anchor_frame, anchor_pose)
+        anchor = networks.encode_anchor(anchor_frame, anchor_pose)
         if condition is None:
-            condition = self.networks.encode_condition(time_major(poses[:, 1:]), anchor)
-        given = draws.given[:, None, None, None].to(true)
-        # Frames that nothing sees are not encoded: true ones of imagined clips, unless they are forced.
-        feedback, remembers = self.networks.feedback, bool(self.networks.memory_shape[0])
-        at_once = not remembers and (together or not feedback)
-        every_frame = self.networks.encode_frame(true) if feedback and at_once else ()
-        if every_frame:
-            shown = at(every_frame, slice(0, num_clips))
-            current = tuple(of_first(scale[num_clips:], num_clips, num_observed) for scale in every_frame)
-        else:
-            shown = self.networks.encode_frame(true[:num_clips]) if feedback or remembers else ()
-            current = self.networks.encode_frame(time_major(frames[:num_observed, 1:])) if num_observed else ()
-        memory, first_rate = self.begin(shown, poses[:, 0], anchor, draws.first_noise)
-        memory = memory * given
-        first = tuple(scale * given.to(scale.dtype) for scale in shown) if feedback else ()
+            condition = networks.encode_condition(time_major(poses[:, 1:]), anchor)
+        at_once = not networks.memory_shape[0] and (together or not networks.feedback)
+        all_frames, first, current = self._encode_frames(frames, true, len(draws.noise), at_once=at_once)
+        memory, first_rate = self.begin(first, poses[:, 0], anchor, draws.first_noise)
+        shown = draws.has_first_frame[:, None, None, None].to(true)
+        memory = memory * shown
+        previous = tuple(scale * shown.to(scale.dtype) for scale in first) if networks.feedback else ()
         if at_once:
-            between = at(every_frame, slice(num_clips, -num_clips))
-            previous = tuple(torch.cat(scales) for scales in zip(first, between, strict=True))
-            memory = memory.repeat(draws.forced.shape[1], 1, 1, 1)
-            decoded, rates, _ = self.observe_step(current, previous, condition, memory, noise, num_clips)
+            decoded, rates = self._observe_at_once(all_frames, current, previous, condition, memory, noise)
         else:
-            decoded, rates = self._observe_in_turn(true, current, first, condition, memory, noise, draws)
-        # Paid for with the first prediction, where there is a z_1.
-        rates = torch.cat((rates[:num_clips] + torch.where(draws.given, first_rate, 0.0), rates[num_clips:]))
+            decoded, rates = self._observe_in_turn(true, current, previous, condition, memory, noise, draws)
+        first_rates = rates[:num_clips] + torch.where(draws.has_first_frame, first_rate, 0.0)  # with that of z_1
+        rates = torch.cat((first_rates, rates[num_clips:]))
         mse = (decoded - true[num_clips:]).square().flatten(1).mean(1)
-        return Observation(*(batch_major(part, num_clips) for part in (decoded, mse, rates)))
+        return Observation(*(batch_major(rows, num_clips) for rows in (decoded, mse, rates)))
+
+    def _encode_frames(
+        self, frames: Tensor, true: Tensor, num_observed: int, *, at_once: bool
+    ) -> tuple[Features, Features, Features]:
+        """Return features of all frames, of first frames, and of the observed clips' later frames; () where unused."""
+        num_clips, feedback = len(frames), self.networks.feedback
+        # True frames of clips that are not observed are encoded only where they are fed back.
+        if at_once and feedback:
+            all_frames = self.networks.encode_frame(true)
+            first = slice_rows(all_frames, slice(0, num_clips))
+            return (
+                all_frames,
+                first,
+                tuple(first_clips(scale[num_clips:], num_clips, num_observed) for scale in all_frames),
+            )
+        remembers = bool(self.networks.memory_shape[0])
+        first = self.networks.encode_frame(true[:num_clips]) if feedback or remembers else ()
+        current = self.networks.encode_frame(time_major(frames[:num_observed, 1:])) if num_observed else ()
+        return (), first, current
+
+    def _observe_at_once(
+        self,
+        all_frames: Features,
+        current: Features,
+        previous: Features,
+        condition: Features,
+        memory: Memory,
+        noise: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return predictions and rates, computed as one batch, from features and memory of the first frames."""
+        num_clips = len(memory)
+        between = slice_rows(all_frames, slice(num_clips, -num_clips))
+        previous = tuple(torch.cat(scales) for scales in zip(previous, between, strict=True))
+        memory = memory.repeat(len(condition[-1]) // num_clips, 1, 1, 1)
+        decoded, rates, _ = self.observe_step(current, previous, condition, memory, noise, num_clips)
+        return decoded, rates
 
     def _observe_in_turn(
         self,
@@ -173,15 +167,15 @@ class Predictor(nn.Module):
         noise: Tensor,
         draws: Draws,
     ) -> tuple[Tensor, Tensor]:
-        """The feedback path, frame by frame; everything is time-major: `[(T-1) B, ...]`."""
-        (num_clips, num_predictions), num_observed = draws.forced.shape, len(draws.noise)
-        current_at = by_instant(current, num_observed) if num_observed else [()] * num_predictions
+        """Return predictions and rates, computed frame by frame; all tensors are time-major: `[(T-1) B, ...]`."""
+        (num_clips, num_predictions), num_observed = draws.teacher_forced.shape, len(draws.noise)
+        current_at = by_time_step(current, num_observed) if num_observed else [()] * num_predictions
         noise_at = noise.split(num_observed) if num_observed else [noise] * num_predictions
-        condition_at, true_at = by_instant(condition, num_clips), true.split(num_clips)
+        condition_at, true_at = by_time_step(condition, num_clips), true.split(num_clips)
         predictions, rates = [], []
         for step in range(num_predictions):
             if step > 0 and self.networks.feedback:
-                forced = draws.forced[:, step, None, None, None]
+                forced = draws.teacher_forced[:, step, None, None, None]
                 previous = self.networks.encode_frame(torch.where(forced, true_at[step], predictions[-1]))
             decoded, rate, memory = self.observe_step(
                 current_at[step], previous, condition_at[step], memory, noise_at[step], num_clips
@@ -190,31 +184,24 @@ class Predictor(nn.Module):
             rates.append(rate)
         return torch.cat(predictions), torch.cat(rates)
 
-    def encode_previous(self, frame: Pictures) -> Features:
-        """Features of the frame before, nothing where networks do not see it."""
+    def encode_previous(self, frame: Images) -> Features:
+        """Return features of the previous frame; empty where networks have no feedback."""
         return self.networks.encode_frame(frame) if self.networks.feedback else ()
-
-    @property
-    def normalises_over_clips(self) -> bool:
-        """Whether the features of a clip's poses depend on the other clips of its batch, by BatchNorm."""
-        return any(isinstance(module, nn.BatchNorm2d) for module in self.networks.modules())  # pyright: ignore
-
-    @property
-    def instants_are_independent(self) -> bool:
-        """Whether no frame depends on the one before, by feedback or by a memory of z."""
-        return not self.networks.feedback and not self.networks.memory_shape[0]
 
     def begin(
         self, first: Features, pose: Float[Tensor, "N P H W"], anchor: Features, noise: Tensor | None = None
     ) -> tuple[Memory, Float[Tensor, " N"]]:
-        """What is remembered after the given first frame, and the KL of its z in nats.
+        """Return the memory after the given first frame, and the KL of its z in nats.
 
-        `pose` is its window of pose maps. z of the first rows is drawn with `noise`, one row each; of the others it is
-        the posterior's mean, and costs nothing.
+        Args:
+            first: Features of the first frame; empty where networks have neither feedback nor a memory.
+            pose: Its pose window.
+            anchor: Features of the anchor.
+            noise: N(0, I) draws `[O, Z, h, w]` for the z of the first O rows; the other rows get the posterior's mean,
+                at no KL. None: the mean for all rows.
         """
-        if not self.networks.memory_shape[0]:  # nothing to encode a pose for
-            empty = torch.zeros(len(pose), *self.networks.memory_shape, device=pose.device)
-            return empty, empty.new_zeros(len(pose))
+        if not self.networks.memory_shape[0]:  # saves the encoding of the pose
+            return self.networks.empty_memory(len(pose), pose.device), torch.zeros(len(pose), device=pose.device)
         return self.networks.begin(first, self.networks.encode_condition(pose, anchor), noise)
 
     def observe_step(
@@ -225,82 +212,62 @@ class Predictor(nn.Module):
         memory: Memory,
         noise: Tensor,
         num_clips: int | None = None,
-    ) -> tuple[Pictures, Float[Tensor, " N"], Memory]:
-        """Decode with z from the posterior where `current` has a row, and from the prior's mean elsewhere.
+    ) -> tuple[Images, Float[Tensor, " N"], Memory]:
+        """Decode with z from the posterior for observed clips, and with the prior's mean for the others.
 
-        Rows are instants of `num_clips` clips, time-major; `current` and `noise` have the first clips of each instant.
-        Returns pictures, KL(posterior || prior) in nats (0 for the prior's mean) and the memory.
+        Args:
+            current: Features of the true frames of the first O clips, the observed ones; time-major.
+            previous: Features of the previous frames of all B clips; empty without feedback.
+            condition: Features of poses and anchors of all B clips.
+            memory: Memory of all B clips.
+            noise: N(0, I) draws for the observed clips, `[T O, Z, h, w]`.
+            num_clips: B; None if the rows are of a single time step.
+
+        Returns:
+            Images, KL(posterior || prior) in nats (0 for the prior's mean), and the memory with this z.
         """
         num_clips = num_clips or len(memory)
         p, memory = self.networks.prior(previous, condition, memory)
-        instants = len(memory) // num_clips
-        observed = len(noise) // instants
-        if not observed:
-            rate = torch.zeros(len(memory), device=memory.device)
-            return self.networks.decode(previous, condition, p.mean), rate, self.networks.remember(memory, p.mean)
-
-        def observed_rows(features: Features) -> Features:
-            return tuple(of_first(scale, num_clips, observed) for scale in features[-1:])  # a posterior sees no more
-
-        own = Gaussian(*(of_first(part, num_clips, observed) for part in (p.mean, p.log_variance)))
-        q = self.networks.posterior(current, observed_rows(previous), observed_rows(condition), own)
-        z, rate = q.sample(noise), kl_nats(q, own)
-        if observed < num_clips:
-            z = torch.cat((z.unflatten(0, (instants, -1)), p.mean.unflatten(0, (instants, -1))[:, observed:]), 1)
-            z = z.flatten(0, 1)
-            rate = nn.functional.pad(rate.unflatten(0, (instants, -1)), (0, num_clips - observed)).flatten()
+        num_time_steps = len(memory) // num_clips
+        num_observed = len(noise) // num_time_steps
+        if num_observed:
+            observed = Gaussian(*(first_clips(x, num_clips, num_observed) for x in (p.mean, p.log_variance)))
+            # A posterior reads the coarsest scale alone.
+            own_previous, own_condition = (
+                tuple(first_clips(scale, num_clips, num_observed) for scale in features[-1:])
+                for features in (previous, condition)
+            )
+            q = self.networks.posterior(current, own_previous, own_condition, observed)
+            z, rate = q.sample(noise), kl_nats(q, observed)
+            if num_observed < num_clips:
+                z, rate = join_prior_means(z, rate, p.mean, num_clips)
+        else:
+            z, rate = p.mean, torch.zeros(len(memory), device=memory.device)
         return self.networks.decode(previous, condition, z), rate, self.networks.remember(memory, z)
 
     def imagine_step(
         self, previous: Features, condition: Features, memory: Memory, noise: Tensor | None
-    ) -> tuple[Pictures, Memory]:
-        """Decode with z from the prior: sampled with `noise`, or the prior's mean without."""
+    ) -> tuple[Images, Memory]:
+        """Decode with z from the prior.
+
+        Args:
+            previous: Features of the previous frames; empty without feedback.
+            condition: Features of poses and anchors.
+            memory: Memory of z.
+            noise: N(0, I) draws `[N, Z, h, w]`; None for the prior's mean.
+
+        Returns:
+            Images, and the memory with this z.
+        """
         p, memory = self.networks.prior(previous, condition, memory)
         z = p.mean if noise is None else p.sample(noise)
         return self.networks.decode(previous, condition, z), self.networks.remember(memory, z)
 
 
-def seeded(*key: int) -> torch.Generator:
-    """A generator that depends on the whole key (such as seed, sequence, future) and on nothing else."""
-    # The length comes first, since SeedSequence itself takes (1,) and (1, 0) for the same.
-    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-
-def time_major(x: Tensor) -> Tensor:
-    """`[B, T, ...]` to `[T B, ...]`: an instant is then a slice of the first axis, which keeps `channels_last`."""
-    if x.ndim == 5:  # channels last while it is copied, so it is copied once
-        return x.transpose(0, 1).movedim(2, -1).flatten(0, 1).contiguous().movedim(-1, 1)
-    return x.transpose(0, 1).flatten(0, 1).contiguous()
-
-
-def batch_major(x: Tensor, num_clips: int) -> Tensor:
-    """`[T B, ...]` back to `[B, T, ...]`."""
-    return x.unflatten(0, (-1, num_clips)).transpose(0, 1)
-
-
-def of_first(x: Tensor, num_clips: int, count: int) -> Tensor:
-    """The first `count` clips of every instant of time-major rows, in the memory order that `x` has."""
-    if count == num_clips:
-        return x
-    if x.ndim != 4:
-        return x.unflatten(0, (-1, num_clips))[:, :count].flatten(0, 1)
-    if len(x) == num_clips:
-        return x[:count]
-    return x.permute(0, 2, 3, 1).unflatten(0, (-1, num_clips))[:, :count].flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def rows_of_clips(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Time-major rows `[T B, C, H, W]` shared out by clips, as many as `sizes` say, in the memory order of `x`."""
-    parts = x.permute(0, 2, 3, 1).unflatten(0, (-1, sum(sizes))).split(list(sizes), 1)
-    return [part.flatten(0, 1).permute(0, 3, 1, 2) for part in parts]
-
-
-def by_instant(features: Features, num_clips: int) -> list[Features]:
-    """Time-major features, instant by instant. (One split: many slices would each give a gradient of full size.)"""
-    return list(zip(*(scale.split(num_clips) for scale in features), strict=True))
-
-
-def at(features: Features, rows: slice) -> Features:
-    """Some rows of features of every scale."""
-    return tuple(scale[rows] for scale in features)
+def join_prior_means(z: Tensor, rate: Tensor, prior_mean: Tensor, num_clips: int) -> tuple[Tensor, Tensor]:
+    """Return z and rate of all clips: those of the observed clips, then the prior's mean and 0; time-major."""
+    by_step = (len(prior_mean) // num_clips, -1)
+    z = z.unflatten(0, by_step)
+    num_observed = z.shape[1]
+    z = torch.cat((z, prior_mean.unflatten(0, by_step)[:, num_observed:]), 1).flatten(0, 1)
+    return z, nn.functional.pad(rate.unflatten(0, by_step), (0, num_clips - num_observed)).flatten()

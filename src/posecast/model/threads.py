@@ -1,9 +1,9 @@
-"""Work shared out among threads that each compute with one operator thread.
+"""Threads that share work and each compute with one operator thread.
 
-Threads inside small operators wait for each other thousands of times an update, and one that a busy neighbour holds
-up holds up all. Threads that each take a share of the clips meet four times: after
-cutting clips, the forward pass, the backward pass and the optimiser.
-In: independent calls. Out: their results in order, the same whatever thread computed them. Knows no model.
+Threads inside small operators wait for each other thousands of times in an update, and a thread delayed by another
+program delays all. Threads that each take a share of the clips meet four times: after cutting clips, the forward pass,
+the backward pass and the optimiser.
+In: independent calls. Out: their results in order; they do not depend on which thread computed them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def operator_threads(count: int) -> Iterator[None]:
-    """Compute each operator with `count` threads while this lasts."""
+    """Compute each operator with `count` threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -35,7 +35,7 @@ def operator_threads(count: int) -> Iterator[None]:
 
 
 class Workers:
-    """A crew of `count` threads, the caller's among them, with one operator thread each while they share work."""
+    """Pool of `count` threads, including the caller's; each has one operator thread while they share work."""
 
     def __init__(self, count: int) -> None:
         self.count = max(1, count)
@@ -50,37 +50,41 @@ class Workers:
         self.close()
 
     def __deepcopy__(self, memo: object) -> Workers:
-        """Copies of a model share its threads."""
+        """Return the pool itself: copies of a model share its threads."""
         return self
 
     def close(self) -> None:
-        """End the threads; the crew may be used again, and begins new ones."""
+        """End the threads; a later call of `map` starts new ones."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return `function` of every item, in order. After an error no other item is begun, and it is raised.
+        """Return the results of `function` for every item, in order.
 
-        Gradient modes and autocast belong to a thread: `function` must set its own.
+        The first error is raised, and no further item is begun after it.
+
+        Args:
+            function: Called in any of the threads; it must set gradient mode and autocast itself.
+            items: Arguments, one per call.
         """
         if self.count == 1 or len(items) <= 1:
             return [function(item) for item in items]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count - 1, "share", compute_alone)
         results: list[Result | None] = [None] * len(items)
-        left, lock = list(range(len(items) - 1, -1, -1)), threading.Lock()
+        remaining, lock = list(range(len(items) - 1, -1, -1)), threading.Lock()
 
         def work() -> None:
             try:
                 while True:
                     with lock:
-                        if not left:
+                        if not remaining:
                             return
-                        number = left.pop()
-                    results[number] = function(items[number])
+                        index = remaining.pop()
+                    results[index] = function(items[index])
             except BaseException:
-                left.clear()
+                remaining.clear()
                 raise
 
         helpers = [self._pool.submit(work) for _ in range(min(self.count, len(items)) - 1)]

@@ -1,1 +1,1 @@
-"""The loop, one step, schedules, budget, resumable state, processes."""
+"""Training of a run: the loop, one update, schedules, budgets, resumable states, processes."""

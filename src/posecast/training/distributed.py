@@ -1,7 +1,7 @@
-"""One process or several, begun and ended as one.
+"""Processes of a training: start, end, and the values that they exchange.
 
-In: what every process is to do. Out: nothing, or one sentence about why they ended. Knows no training.
-Next: `train.py`, which is what they do.
+In: a task that every process runs. Out: its end, or one sentence about why it ended early; sums, rows and votes of all
+processes. Next: `train.py` has the task; `step.py` and `loop.py` exchange values.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
@@ -30,24 +32,63 @@ from posecast.model.device import available_cores, machine_profile, processor_na
 from posecast.training.checkpoints import writer_lock
 from posecast.training.signals import forwarding_signals
 
-if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
-    from lightning_fabric import Fabric
+LAUNCHERS = (
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ("torchrun", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"),
+    ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+)
+"""A launcher of tasks, its variable for their number, and one that is set only in a task that it started."""
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says besides is for developers
+LEFT_OVER = ("TORCHELASTIC_USE_AGENT_STORE", "GLOO_SOCKET_IFNAME")
+"""Variables of other launches, by which torch would look for the processes elsewhere."""
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its other messages are for developers
+
+
+class OwnProcesses(LightningEnvironment):
+    """Processes that this one starts on this machine, whatever the variables of a scheduler say."""
+
+    def __init__(self) -> None:
+        """Choose a free port now, because each process gets a copy of this object."""
+        super().__init__()
+        self._main_port = find_free_network_port()
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Return False, whether or not LOCAL_RANK is set."""
+        return False
+
+    @property
+    def main_address(self) -> str:
+        """Return the address of this machine, which no other one reaches."""
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """Return the port that was chosen, whether or not MASTER_PORT is set."""
+        return self._main_port
+
+    def node_rank(self) -> int:
+        """Return 0, since there is one machine."""
+        return 0
 
 
 class Processes(DDPStrategy):
-    """Several processes by DDP; each asks itself to stop when the one that began them ends, however that ends.
+    """Several processes by DDP; each stops when its parent process ends for any reason.
 
-    torch has the system do so too, but only after a process has imported all it needs, which takes seconds.
+    torch asks the operating system for the same, but only after a process has imported everything, which takes
+    seconds.
     """
 
     def __init__(self) -> None:
+        """Create the strategy, which starts new processes rather than copies of this one."""
         super().__init__(start_method="spawn")
 
     def setup_environment(self) -> None:
-        """Watch the parent, then meet the other processes: a wait which SIGTERM ends and SIGINT would not."""
+        """Watch the parent, then wait for the other processes; SIGTERM ends that wait, and SIGINT would not."""
         threading.Thread(target=_stop_with_parent, daemon=True).start()
+        for name in LEFT_OVER:
+            os.environ.pop(name, None)
         super().setup_environment()
 
 
@@ -58,49 +99,91 @@ def _stop_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def launch(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
-    """Run the task in every process. Raises InterruptedTraining after a signal, TrainingFailed if a process ends."""
-    with forwarding_signals(fabric.world_size) as caught:
+def check_single_task() -> None:
+    """Raise InputError if a launcher started this process as one of several tasks, each of which would train alone."""
+    for launcher, variable, rank in LAUNCHERS:
+        count = os.environ.get(variable, "")
+        if count.isdecimal() and int(count) > 1 and rank in os.environ:
+            raise InputError(
+                f"{launcher} has started {count} tasks ({variable}); expected one, which starts the processes of a "
+                f"training itself. Start one task, and train with --devices {count}."
+            )
+
+
+def launch(
+    task: Callable[[Fabric], None],
+    run: Path,
+    *,
+    accelerator: str,
+    devices: int,
+    precision: Literal["32-true", "bf16-mixed"],
+) -> None:
+    """Run a task in one process or several.
+
+    Args:
+        task: Work of each process; it is pickled for several.
+        run: Folder that the first process writes to.
+        accelerator: "cpu", "cuda" or "mps".
+        devices: Number of processes; a single one is the present process.
+        precision: Arithmetic.
+
+    Raises:
+        InterruptedTraining: A signal ended the processes.
+        TrainingFailed: One of several processes failed.
+    """
+    environment = OwnProcesses()
+    with forwarding_signals(devices) as caught:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="auto" if devices == 1 else Processes(),
+            precision=precision,
+            plugins=[environment],
+        )
         try:
-            fabric.launch(partial(_here, task=task, run=run))
+            fabric.launch(partial(_run_task, task=task, run=run))
         except Exception as error:
             if caught:
                 raise InterruptedTraining(caught[0]) from None
             if isinstance(error, ProcessExitedException | ProcessRaisedException):
-                raise TrainingFailed(reason_of(error)) from None
+                raise TrainingFailed(_reason_of(error)) from None
             raise
 
 
-def reason_of(error: ProcessExitedException | ProcessRaisedException) -> str:
-    """One sentence about a process of several that ended."""
+def _reason_of(error: ProcessExitedException | ProcessRaisedException) -> str:
+    """Return one sentence about why one of several processes ended."""
     if isinstance(error, ProcessExitedException):
         ended = f"signal {error.signal_name}" if error.signal_name else f"exit status {error.exit_code}"
-        return f"Process {error.error_index} of the training ended by {ended}, and so all did; go on with --resume."
-    last = str(error).strip().splitlines()[-1]
-    kind, _, said = last.partition(": ")
+        return f"Process {error.error_index} of the training ended by {ended}, so all ended; go on with --resume."
+    last_line = str(error).strip().splitlines()[-1]
+    kind, _, message = last_line.partition(": ")
     if kind.endswith((InputError.__name__, TrainingFailed.__name__)):
-        return said
-    return f"A process of the training ended ({last[:300]}), and so all did; go on with --resume."
+        return message
+    return f"A process of the training ended ({last_line[:300]}), so all ended; go on with --resume."
 
 
-def _here(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
-    """What every process does: the task, then leave the group of processes in good order."""
+def _run_task(fabric: Fabric, task: Callable[[Fabric], None], run: Path) -> None:
+    """Run the task in one process, then leave the group of processes."""
     try:
-        # If the process that began this one is killed, this one stops by itself, but after a moment: whoever resumes
-        # the run meanwhile waits for that.
+        # If its parent is killed, this process stops a moment later; a training that resumes the run waits for that.
         writes = fabric.world_size > 1 and fabric.global_rank == 0
         with writer_lock(run) if writes else contextlib.nullcontext():
             task(fabric)
     finally:
         if torch.distributed.is_initialized():
-            # gloo's threads may still hold tensors of the last exchange and need the interpreter's lock to drop
-            # them. Whoever takes the group apart holds that lock and joins those threads, so let them finish first.
+            # gloo's threads may still hold tensors of the last exchange and need the interpreter's lock to release
+            # them. Destroying the group holds that lock while it joins the threads, so let them finish first.
             time.sleep(0.3)
             torch.distributed.destroy_process_group()
 
 
 def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
-    """What config.json says of the machine; processes, threads and shares are restored on resuming."""
+    """Return the facts about the machine for config.json; processes, threads and shares are restored on resuming.
+
+    Args:
+        fabric: Device, precision and processes.
+        shares: Number of shares that the clips of an update are divided into.
+    """
     return {
         "device": str(fabric.device),
         "processes": fabric.world_size,
@@ -116,11 +199,33 @@ def machine_facts(fabric: Fabric, shares: int = 1) -> dict[str, Any]:
     }
 
 
-def any_of(fabric: Fabric, *wishes: bool) -> list[bool]:
-    """Each wish, if any process has it: what one process does at an update, all must do at that update."""
+def any_of(fabric: Fabric, *flags: bool) -> list[bool]:
+    """Return for each flag whether any process has set it, so that all processes act at the same update."""
     if fabric.world_size == 1:
-        return list(wishes)
-    votes = torch.tensor([float(wish) for wish in wishes], device=fabric.device)
-    total = fabric.all_reduce(votes, reduce_op="sum")
-    assert isinstance(total, torch.Tensor)
-    return [bool(vote) for vote in total]
+        return list(flags)
+    votes = torch.tensor([float(flag) for flag in flags], device=fabric.device)
+    return [bool(vote) for vote in _summed(fabric, votes)]
+
+
+def gather_rows(fabric: Fabric, rows: Tensor) -> Tensor:
+    """Return the rows of every process, which must have equally many, in the order of the ranks."""
+    if fabric.world_size == 1:
+        return rows
+    places = rows.new_zeros(fabric.world_size, *rows.shape)
+    places[fabric.global_rank] = rows
+    return _summed(fabric, places).flatten(0, 1)
+
+
+def sum_over_processes_(fabric: Fabric, tensors: list[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes."""
+    if fabric.world_size == 1:
+        return
+    total = _summed(fabric, torch.cat([tensor.flatten() for tensor in tensors]))
+    for tensor, part in zip(tensors, total.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def _summed(fabric: Fabric, tensor: Tensor) -> Tensor:
+    total = fabric.all_reduce(tensor, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total

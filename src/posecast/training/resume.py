@@ -1,6 +1,7 @@
-"""What must not change between the beginning of a run and its going on.
+"""Conditions under which a run may be resumed or repeated.
 
-In: a configuration and circumstances, then and now. Out: nothing, or an InputError that names the difference.
+In: what a run was started with, as config.json records it, and what is requested. Out: nothing, or an InputError that
+names the difference. Next: `train.py`, which checks them before it changes anything.
 """
 
 from __future__ import annotations
@@ -12,48 +13,57 @@ from typing import Any
 import torch
 
 from posecast.config.schema import Config, flattened, to_dict
+from posecast.data.fingerprint import CONTENTS
 from posecast.errors import InputError
 from posecast.model.checkpoint import read_config
-from posecast.training.budget import Plan
+from posecast.training.plan import Plan
 
 
 def check_same(config: Config, saved: Config) -> None:
-    """Raise InputError unless a resumed run is asked for with the configuration it was begun with."""
-    now, before = flattened(to_dict(config)), flattened(to_dict(saved))
-    names = sorted(name for name in now | before if now.get(name) != before.get(name))
-    different = [f"{name} was {before.get(name)}, now {now.get(name)}" for name in names]
+    """Check that a run is resumed with the configuration it was started with.
+
+    Args:
+        config: The configuration that is requested.
+        saved: The configuration of the run.
+
+    Raises:
+        InputError: They differ; the message names up to three settings.
+    """
+    requested, before = flattened(to_dict(config)), flattened(to_dict(saved))
+    names = sorted(name for name in requested | before if requested.get(name) != before.get(name))
+    different = [f"{name} was {before.get(name)}, now {requested.get(name)}" for name in names]
     if different:
         raise InputError(
-            f"This run was begun with another configuration ({'; '.join(different[:3])}); "
-            "resume it with the same one, or begin a new run."
+            f"This run was started with another configuration ({'; '.join(different[:3])}); "
+            "resume it with the same one, or start a new run."
         )
 
 
 @dataclass(frozen=True)
 class Record:
-    """What beside configuration and footage decides a run's bytes, as config.json records it."""
+    """Conditions that determine a run's bytes in addition to configuration and footage, as config.json records them."""
 
     plan: Plan
     processes: int
     precision: Any
     threads: int
-    """Inside an operator."""
+    """Threads of an operator."""
     shares: int
-    """Of an update's clips, each computed by one thread."""
+    """Shares of an update's clips, each computed by one thread."""
     fingerprint: str | None
-    """Of the footage."""
+    """Fingerprint of the footage."""
     initial: str | None
-    """The digest of the weights that `--from` began with; None where they were drawn from the seed."""
+    """Digest of the weights given with `--from`; None if the weights were drawn from the seed."""
     repeated: bool = False
-    """Whether the plan is followed to its end; otherwise a budget of minutes may plan again."""
+    """True if the plan is final; otherwise a budget of minutes may change it."""
 
 
-def recorded(run: Path) -> Record:
-    """The record of a run. Raises InputError where there is none, as for an imported run."""
+def read_record(run: Path) -> Record:
+    """Return the record of a run; raise InputError if it has none, as an imported run."""
     facts = read_config(run)[1]
     if "machine" not in facts:
         raise InputError(
-            f"{run} was imported, so it has no updates to go on with or to repeat; start from it with --from."
+            f"{run} was imported, so there are no updates to resume or to repeat; start from it with --from."
         )
     machine, entries = facts["machine"], facts.get("plan") or [[0, facts["num_steps"]]]
     return Record(
@@ -70,31 +80,50 @@ def recorded(run: Path) -> Record:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What is asked for beside a configuration, when a run is to go on or to be made again."""
+    """Conditions that are requested for a run and must match its record."""
 
     processes: int
     precision: str
-    fingerprint: str | None
+    fingerprints: tuple[str | None, ...]
+    """Fingerprints of the footage, one of which the record must have."""
     initial: str | None
 
 
-def check_circumstances(record: Record, asked: Circumstances, *, from_the_start: bool) -> None:
-    """Raise InputError unless processes, arithmetic and footage are those that a run was begun with.
+def check_circumstances(record: Record, requested: Circumstances, *, from_the_start: bool) -> None:
+    """Check that processes, precision and footage are those of the record.
 
-    So must be the weights it began with, where its updates are made `from_the_start`.
+    Args:
+        record: Record of the run to resume or to repeat.
+        requested: Circumstances of this training.
+        from_the_start: Whether all updates are made again; then the initial weights must be the same, too.
+
+    Raises:
+        InputError: They differ.
     """
-    if record.processes != asked.processes:
+    if record.processes != requested.processes:
         raise InputError(
-            f"This run was begun with {record.processes} process(es), not {asked.processes}; "
-            "go on with the same --devices."
+            f"This run was started with {record.processes} process(es), not {requested.processes}; "
+            "use the same --devices."
         )
-    if asked.precision not in ("auto", record.precision):
-        raise InputError(f"This run was begun in {record.precision}, not {asked.precision}; leave --precision out.")
-    if record.fingerprint != asked.fingerprint:
+    if requested.precision not in ("auto", record.precision):
         raise InputError(
-            "The data set has changed since this run was begun (its fingerprint differs); "
-            "restore it, or begin a new run with --from."
+            f"This run was started in {record.precision}, not {requested.precision}; leave --precision out."
         )
-    if from_the_start and record.initial != asked.initial:
-        began = "without --from" if record.initial is None else f"--from weights with the digest {record.initial}"
-        raise InputError(f"This run was begun {began}; begin it the same way.")
+    if record.fingerprint not in requested.fingerprints:
+        raise InputError(
+            f"{_difference(record.fingerprint)}; restore the data set, use the present one with --force, or start a "
+            "new run with --from."
+        )
+    if from_the_start and record.initial != requested.initial:
+        origin = "without --from" if record.initial is None else f"--from weights with the digest {record.initial}"
+        raise InputError(f"This run was started {origin}; start it the same way.")
+
+
+def _difference(fingerprint: str | None) -> str:
+    """Return a clause on footage that differs from what a run recorded."""
+    if fingerprint is None or fingerprint.startswith(CONTENTS):
+        return "The data set has changed since this run was started (names or contents of its training images differ)"
+    return (
+        "The data set has changed since this run was started, or was copied without its modification times, which are "
+        "all that an earlier posecast recorded of its images in addition to names and sizes"
+    )

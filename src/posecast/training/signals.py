@@ -1,6 +1,7 @@
-"""What a run asks of its machine: work prepared ahead, votes of its processes, and the signals that ask it to stop.
+"""Requests to stop: SIGINT and SIGTERM, collected by the process that trains or passed on to several that do.
 
-Knows no model. Next: `loop.py`, which asks between updates.
+In: signals. Out: `StopRequests`, which the loop reads between updates.
+Next: `loop.py` saves and stops; `distributed.py` passes signals on.
 """
 
 from __future__ import annotations
@@ -13,18 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
-    pass
 
 
 class StopRequested(BaseException):
-    """A signal came while something long was going on that may be broken off; see `StopRequests.at_once`."""
+    """Signal that interrupts a `StopRequests.at_once` block."""
 
 
 class StopRequests:
-    """SIGINT and SIGTERM as they come, to be answered between two updates; a second Ctrl-C is not held back."""
+    """Signals received so far, to be answered between two updates; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -35,12 +32,12 @@ class StopRequests:
 
     @property
     def number(self) -> int:
-        """The signal that came first; SIGTERM where it came to another process."""
+        """Number of the first signal; SIGTERM if only another process received one."""
         return self.numbers[0] if self.numbers else signal.SIGTERM
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
-        # The same request may come at once from the terminal and from the parent process.
+        """Handle a signal."""
+        # The terminal and the parent process may both send the same request within a moment.
         if number == signal.SIGINT and time.monotonic() - self._first > 1.0:
             raise KeyboardInterrupt
         self._first = min(self._first, time.monotonic())
@@ -50,7 +47,7 @@ class StopRequests:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """While this lasts a signal raises StopRequested: what goes on may be broken off, and changes nothing."""
+        """Raise StopRequested for a signal received before or within the block, which must be safe to interrupt."""
         self._at_once = True
         try:
             if self.numbers:
@@ -62,15 +59,15 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Collect SIGINT and SIGTERM while this lasts."""
+    """Collect SIGINT and SIGTERM within the block."""
     requests = StopRequests()
-    with handling(requests.note):
+    with _handling(requests.note):
         yield requests
 
 
 @contextmanager
 def forwarding_signals(devices: int) -> Iterator[list[int]]:
-    """With several processes: pass a signal on to all of them and wait for them to save."""
+    """Pass signals on to the child processes within the block, if there are several devices; yield those received."""
     caught: list[int] = []
     if devices == 1:
         yield caught
@@ -82,16 +79,16 @@ def forwarding_signals(devices: int) -> Iterator[list[int]]:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
 
-    with handling(forward):
+    with _handling(forward):
         yield caught
 
 
 @contextmanager
-def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Install a handler for SIGINT and SIGTERM, where this thread may."""
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a handler of SIGINT and SIGTERM within the block."""
     try:
         before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: a notebook's or a test's own business
+    except ValueError:  # only the main thread may install handlers; in another, as in a notebook, there are none
         yield
         return
     try:

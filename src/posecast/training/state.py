@@ -1,6 +1,7 @@
-"""How far training has come: counters, an epoch's sums, and the part of its log line that they give.
+"""State of a training run: counters, sums over an epoch's updates, and the log entry that follows from them.
 
-In: updates. Out: what is saved with every state and told to callbacks. Next: `loop.py`, which keeps it.
+In: the metrics of updates. Out: what is saved to resume a run, and what callbacks receive.
+Next: `loop.py` advances the state; `checkpoints.py` saves it.
 """
 
 from __future__ import annotations
@@ -12,95 +13,115 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posecast.errors import TrainingFailed
-from posecast.training.batches import teacher_forcing_rate_at
-from posecast.training.budget import Plan
+from posecast.training.plan import Plan
+from posecast.training.schedules import kl_weight, teacher_forcing_rate
 from posecast.training.step import StepMetrics, TrainStep
 
-MOST_SKIPPED_IN_A_ROW = 20
+MAX_SKIPPED_IN_A_ROW = 20
 
 
 @dataclass
 class TrainState:
-    """How far training has come; saved with every state."""
+    """Progress of a training run; saved in every state."""
 
     plan: Plan
     step: int = 0
+    """Completed updates."""
     epoch: int = 0
+    """Completed epochs."""
     batch: int = 0
+    """Completed updates of the current epoch."""
     skipped: int = 0
     skipped_in_a_row: int = 0
     best_psnr_db: float = -math.inf
     sums: dict[str, float] = field(default_factory=dict)
     """Sums over the updates of the current epoch, and `seconds` spent on them."""
     spent_s: float = 0.0
-    """Seconds of a budget of minutes that are spent."""
+    """Seconds spent of a budget of minutes."""
 
     @property
     def num_steps(self) -> int:
-        """Updates in all, as planned last."""
+        """Total number of updates by the newest plan."""
         return self.plan.num_steps
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, as a state holds them."""
+        """Return the state as plain numbers, lists and dictionaries."""
         return {**dataclasses.asdict(self), "plan": [list(entry) for entry in self.plan.entries]}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TrainState:
-        """The inverse of `to_dict`."""
+        """Return the state that `to_dict` gave."""
         entries = tuple((int(step), int(num_steps)) for step, num_steps in content["plan"])
         return cls(**{**content, "plan": Plan(entries)})
 
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What a callback of the training is told after every update, and after every epoch."""
+    """Argument of a training callback: one before the first update, one after every update, one after every epoch."""
 
     train_state: TrainState
     update: StepMetrics | None
+    """Metrics of the update that has ended; None in other events."""
     entry: dict[str, Any] | None
-    """The epoch's line of log.jsonl, when an epoch has just ended."""
+    """Line of log.jsonl of the epoch that has ended; None in other events."""
     ends_at: float | None = None
-    """When a budget of minutes is spent, as `time.monotonic`; None for a budget of another kind."""
+    """End of a budget of minutes, as `time.monotonic`; None for other budgets."""
 
 
 Callback = Callable[[TrainEvent], None]
 
 
-def account(train_state: TrainState, update: StepMetrics, seconds: float) -> None:
-    """Add an update to the epoch's sums. Raises TrainingFailed if skipping has become a habit."""
+def add_update(train_state: TrainState, update: StepMetrics, seconds: float) -> None:
+    """Count an update, and add it to the sums of its epoch.
+
+    Raises:
+        TrainingFailed: It is the last of `MAX_SKIPPED_IN_A_ROW` skipped updates.
+    """
     train_state.step += 1
     train_state.batch += 1
-    sums = train_state.sums
-    for name, value in (
-        ("updates", 1.0),
-        ("seconds", seconds),
-        ("predictions", float(update.num_predictions)),
-        ("skipped", float(update.skipped)),
-    ):
-        sums[name] = sums.get(name, 0.0) + value
+    _add(
+        train_state.sums,
+        updates=1.0,
+        seconds=seconds,
+        predictions=float(update.num_predictions),
+        skipped=float(update.skipped),
+    )
     if update.skipped:
         train_state.skipped += 1
         train_state.skipped_in_a_row += 1
-        if train_state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+        if train_state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingFailed(
-                f"The loss or its gradient was not finite in {MOST_SKIPPED_IN_A_ROW} updates in a row; training "
-                f"stopped at update {train_state.step}. Lower --learning-rate or --max-grad-norm, or look at the data."
+                f"The loss or its gradient was not finite in {MAX_SKIPPED_IN_A_ROW} updates in a row; training "
+                f"stopped at update {train_state.step}. Lower --learning-rate or --max-grad-norm, or check the data."
             )
         return
     train_state.skipped_in_a_row = 0
-    for name, value in (
-        ("loss", update.loss),
-        ("mse", update.mse),
-        ("observed", float(update.num_observed)),
-        ("rate_nats", update.rate_nats * update.num_observed),
-        ("distortion_nats", update.distortion_nats * update.num_observed),
-    ):
+    _add(
+        train_state.sums,
+        loss=update.loss,
+        mse=update.mse,
+        observed=float(update.num_observed),
+        rate_nats=update.rate_nats * update.num_observed,
+        distortion_nats=update.distortion_nats * update.num_observed,
+    )
+    train_state.sums["learning_rate"] = update.learning_rate
+
+
+def _add(sums: dict[str, float], **values: float) -> None:
+    for name, value in values.items():
         sums[name] = sums.get(name, 0.0) + value
-    sums["learning_rate"] = update.learning_rate
 
 
 def epoch_means(sums: dict[str, float]) -> dict[str, float | None]:
-    """Loss and mse over updates; rate and distortion over observed predictions; None where there were none."""
+    """Return the means of an epoch from the sums of its updates.
+
+    Args:
+        sums: `TrainState.sums`; skipped updates do not count.
+
+    Returns:
+        `loss` and `mse` over updates, `rate` and `distortion` in nats over predicted frames with z from the
+        posterior; None where there were none.
+    """
     used, observed = sums.get("updates", 0.0) - sums.get("skipped", 0.0), sums.get("observed", 0.0)
     return {
         name: sums.get(key, 0.0) / count if count else None
@@ -113,19 +134,17 @@ def epoch_means(sums: dict[str, float]) -> dict[str, float | None]:
     }
 
 
-def training_entry(learner: TrainStep, train_state: TrainState) -> dict[str, Any]:
-    """The part of an epoch's log line that the updates give."""
-    sums = train_state.sums
-    processes = learner.fabric.world_size
-    means = epoch_means(sums)
+def training_entry(train_step: TrainStep, train_state: TrainState) -> dict[str, Any]:
+    """Return the part of an epoch's log entry that follows from its updates."""
+    config, sums, epoch = train_step.config, train_state.sums, train_state.epoch
     return {
-        "epoch": train_state.epoch,
+        "epoch": epoch,
         "step": train_state.step,
-        **means,
-        "kl_weight": learner.kl_weight(train_state.epoch),
-        "teacher_forcing_rate": teacher_forcing_rate_at(learner.config.training, train_state.epoch),
+        **epoch_means(sums),
+        "kl_weight": kl_weight(epoch, config.bound),
+        "teacher_forcing_rate": teacher_forcing_rate(epoch, config.training),
         "learning_rate": sums.get("learning_rate"),
         "skipped_updates": int(sums["skipped"]),
-        "frames_per_second": processes * sums["predictions"] / max(sums["seconds"], 1e-9),
+        "frames_per_second": train_step.fabric.world_size * sums["predictions"] / max(sums["seconds"], 1e-9),
         "seconds": sums["seconds"],
     }

@@ -1,17 +1,18 @@
-"""One update: observe, backward, step, average; and everything that an update changes.
+"""Update of a run: forward, backward, gradient clipping, optimiser step, weight average.
 
-In: batches from `batches.py`. Out: the named terms of the bound, or that the update was skipped.
-Knows no run folder. Next: `loop.py`, which repeats this.
+In: a batch from `batches.py` and a learning rate. Out: the named terms of the bound, or the fact that the update was
+skipped. `shares.py` divides the clips among threads, `distributed.py` exchanges sums between processes, and
+`model/cuda_graphs.py` captures kernels on a GPU. Next: `loop.py`, which repeats updates.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -21,18 +22,20 @@ from torch.optim.swa_utils import AveragedModel
 from posecast.config.schema import Config, parse_size
 from posecast.data.clips import Clip
 from posecast.model.cuda_graphs import GraphedFunction
+from posecast.model.draws import Draws
 from posecast.model.elbo import BoundTerms, bound_terms
-from posecast.model.predictor import Draws, Observation, Predictor, rows_of_clips, time_major
-from posecast.model.priors import Features
+from posecast.model.predictor import Observation, Predictor
 from posecast.model.threads import Workers
 from posecast.training.batches import Batch, Batches
+from posecast.training.distributed import gather_rows, sum_over_processes_
 from posecast.training.optimizers import build_optimizers
-from posecast.training.schedules import kl_weight
+from posecast.training.schedules import average_decay, kl_weight
+from posecast.training.shares import Share, SharedCondition, from_tensors, shared_conditions, to_tensors
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one update did, as plain numbers; `skipped` if the loss or the gradient was not finite."""
+    """Result of one update, as plain numbers; the terms are those of `BoundTerms`, over all processes."""
 
     loss: float
     mse: float
@@ -40,32 +43,28 @@ class StepMetrics:
     distortion_nats: float
     learning_rate: float
     num_predictions: int
+    """Predicted frames of this process."""
     num_observed: int
-    """Of them those whose z is from the posterior: rate and distortion are theirs."""
+    """Predicted frames whose z is from the posterior; rate and distortion are means over them."""
     skipped: bool
-
-
-class Condition(NamedTuple):
-    """Features of a share's poses that were encoded with those of all clips, and the same as leaves of a graph."""
-
-    features: Features
-    leaves: Features
-
-
-_SHARED_GRAPH = threading.Lock()
-"""Held by the one thread that goes back through a graph that all shares hang on."""
+    """True if the weights did not change because the loss or its gradient was not finite."""
 
 
 class TrainStep:
-    """A predictor, its optimiser and the running average of its weights, under one Fabric.
-
-    `shares` is how many threads work on an update, each on a share of its clips and inside operators alone; with 1,
-    operators share their work out. It rounds otherwise, so a run keeps the number that it began with.
-    """
+    """A predictor in training, its optimisers, and a running average of its weights."""
 
     def __init__(
         self, fabric: Fabric, config: Config, initial: dict[str, Tensor] | None = None, *, shares: int = 1
     ) -> None:
+        """Build the networks and everything that trains them.
+
+        Args:
+            fabric: Device, precision and processes.
+            config: Configuration of the run; its seed draws the weights.
+            initial: Weights to start from instead.
+            shares: Number of threads that an update's clips are divided among, each with one operator thread; 1 where
+                operators use all threads. Sums are rounded differently for each number, so a run keeps its own.
+        """
         torch.manual_seed(config.seed)
         self.fabric, self.config = fabric, config
         self.predictor = Predictor(config).to(fabric.device)
@@ -81,227 +80,191 @@ class TrainStep:
         )
         self.predictor.train()
         self.predictor.workers = self.smoothed.workers = self.workers
-        self._averages: list[list[Any]] = [list(module.parameters()) for module in (self.smoothed, self.predictor)]
-        self._buffers = list(zip(self.smoothed.buffers(), self.predictor.buffers(), strict=True))
+        # AveragedModel lists its tensors at every update, which takes milliseconds in which a GPU is idle.
+        self._average_pairs: list[list[Any]] = [list(self.smoothed.parameters()), list(self.predictor.parameters())]
+        self._buffer_pairs = list(zip(self.smoothed.buffers(), self.predictor.buffers(), strict=True))
         self._rate = torch.zeros((), device=fabric.device)
-        rank, processes = fabric.global_rank, fabric.world_size
-        on_gpu = fabric.device.type == "cuda"
+        self.on_gpu = fabric.device.type == "cuda"
         self.batches = Batches(
-            config, self.predictor.latent_shape, rank, processes, workers=self.workers, pinned=on_gpu
+            config,
+            self.predictor.latent_shape,
+            fabric.global_rank,
+            fabric.world_size,
+            workers=self.workers,
+            pinned=self.on_gpu,
         )
-        self._build_replays()
-
-    def _build_replays(self) -> None:
-        """What an update computes, with weights and optimisers' state where they lie now."""
-        self._passes = {
-            together: self._replayed(functools.partial(self._both_passes, together)) for together in (False, True)
-        }
-        self._steps = self._replayed(self._step)
-
-    def _replayed(self, function: Callable[..., Any]) -> GraphedFunction:
-        # Processes exchange gradients within an update, which is not recorded.
-        return GraphedFunction(function, self.fabric.device, records=self.fabric.world_size == 1)
+        self._wrap_in_graphs()
 
     @property
     def smoothed(self) -> Predictor:
-        """The predictor with averaged weights, in evaluation mode: what is validated and kept."""
+        """Predictor with averaged weights, in evaluation mode; the one that is validated and kept."""
         module = self.averaged.module
         assert isinstance(module, Predictor)
         return module
 
     def update(self, batch: Batch, *, rate: float) -> StepMetrics:
-        """One update at a learning rate."""
+        """Train on a batch at learning rate `rate`; skip the optimiser step if the gradient is not finite."""
         self.set_learning_rate(rate)
-        (loss, mse, nats, distortion, norm), gradients = self.passes(batch)
+        (loss, mse, rate_nats, distortion_nats, norm), gradients = self.passes(batch)
         skipped = not math.isfinite(norm)
         if not skipped:
             self.apply_gradients(gradients)
-        return StepMetrics(loss, mse, nats, distortion, rate, batch.num_predictions, batch.num_observed, skipped)
+        return StepMetrics(
+            loss, mse, rate_nats, distortion_nats, rate, batch.num_predictions, batch.num_observed, skipped
+        )
 
     def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
-        """Forward and backward: loss, mse, rate, distortion and the gradients' norm, over all processes; gradients.
+        """Run the forward and the backward pass on a batch.
 
-        Gradients come clipped, and last until the next passes.
+        Returns:
+            Loss, mse, rate, distortion and the norm of the gradients before clipping, over all processes; and the
+            clipped gradients, which the next call overwrites.
         """
-        together = all(bool(draws.forced.all()) for _, draws in batch.shares)
-        weight = torch.tensor(self.kl_weight(batch.epoch))
-        given = [part for clip, draws in batch.shares for part in (*clip, *draws)]
-        values, gradients = self._passes[together](weight, *given)
+        all_forced = all(bool(draws.teacher_forced.all()) for _, draws in batch.shares)
+        weight = torch.tensor(kl_weight(batch.epoch, self.config.bound))
+        values, gradients = self._graphed_passes[all_forced](weight, *to_tensors(batch.shares))
         return values.tolist(), gradients
 
     def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
-        """Step and average."""
-        self._steps(*gradients)
-        self._average()
+        """Step the optimisers and average the weights."""
+        self._graphed_step(*gradients)
+        self._average_weights()
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # AveragedModel looks all tensors up anew each time: milliseconds, in which a GPU is idle.
-        kept = kept_of_average(self.config.training.ema_decay, int(self.averaged.n_averaged))
-        averages, weights = self._averages
-        torch._foreach_lerp_(averages, weights, 1.0 - kept)  # pyright: ignore[reportPrivateImportUsage]
-        for average, buffer in self._buffers:
-            average.copy_(buffer)
-        self.averaged.n_averaged += 1
-
-    def _both_passes(self, together: bool, weight: Tensor, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Observe every share of the clips, assemble the bound of all of them, and send its slopes back."""
-        shares = shares_of(given)
-        conditions = self._encode_together([clip for clip, _ in shares])
-        observe = functools.partial(self._observe_share, together)
-        observations = self.workers.map(observe, list(zip(shares, conditions, strict=True)))
-        terms, slopes = self._bound_of_all(observations, [draws.observed() for _, draws in shares], weight)
-        parts = self.workers.map(self._backward_share, list(zip(observations, slopes, conditions, strict=True)))
-        gradients = parts[0]
-        for part in parts[1:]:  # in their order, whichever was ready first: sums of floats depend on it
-            torch._foreach_add_(gradients, part)  # pyright: ignore[reportPrivateImportUsage]
-        gradients = self._summed_over_processes(gradients)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if self.config.training.max_grad_norm:
-            scale = (self.config.training.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-            if scale.is_cuda or scale < 1.0:  # a GPU is not waited for
-                torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+    def _forward_backward(self, all_forced: bool, weight: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Compute the terms of the bound and the clipped gradients from the shares' tensors."""
+        shares = from_tensors(tensors)
+        with self._autocast():
+            conditions = shared_conditions(self.predictor, shares)
+        observations = self._map_shares(functools.partial(self._forward, all_forced), shares, conditions)
+        terms, output_gradients = self._loss(shares, observations, weight)
+        partial_gradients = self._map_shares(self._backward, observations, output_gradients, conditions)
+        gradients = partial_gradients[0]
+        for addend in partial_gradients[1:]:  # in their order, on which the rounding of the sum depends
+            torch._foreach_add_(gradients, addend)  # pyright: ignore[reportPrivateImportUsage]
+        sum_over_processes_(self.fabric, gradients)
+        norm = clip_gradients_(gradients, self.config.training.max_grad_norm)
         return torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach(), gradients
 
-    def _encode_together(self, clips: Sequence[Clip]) -> list[Condition | None]:
-        """The poses of all shares in one batch where networks normalise over it; None for each share elsewhere."""
-        if len(clips) == 1 or not self.predictor.normalises_over_clips:
-            return [None] * len(clips)
-        with self.fabric.autocast():
-            whole = self.predictor.networks.encode_condition(time_major(torch.cat([c.poses[:, 1:] for c in clips])), ())
-        sizes = [len(clip.poses) for clip in clips]
-        rows = zip(*(rows_of_clips(scale, sizes) for scale in whole), strict=True)
-        return [Condition(share, tuple(scale.detach().requires_grad_() for scale in share)) for share in rows]
-
-    def _observe_share(self, together: bool, work: tuple[tuple[Clip, Draws], Condition | None]) -> Observation:
-        (clip, draws), condition = work
-        with self.fabric.autocast():
-            return self.predictor(*clip, draws, together=together, condition=condition and condition.leaves)
-
-    def _bound_of_all(
-        self, observations: Sequence[Observation], observed: Sequence[Tensor], weight: Tensor
-    ) -> tuple[BoundTerms, list[tuple[Tensor, Tensor]]]:
-        """The bound of the clips of all shares and processes; its slopes by each share's squared errors and rates."""
-        parts = [
-            torch.cat(part).detach().float()
-            for part in (
-                [one.mse for one in observations],
-                [one.rate_nats for one in observations],
-                list(observed),
+    def _forward(self, all_forced: bool, share: Share, condition: SharedCondition | None) -> Observation:
+        with self._autocast():
+            return self.predictor(
+                *share.clip, share.draws, together=all_forced, condition=condition and condition.leaves
             )
-        ]
-        # One process's rows after the other's, so that each can take its own slopes out again.
-        parts = [self._of_all_processes(part) for part in parts]
-        mse, rate = (part.requires_grad_() for part in parts[:2])
-        terms = self.bound(mse, rate, parts[2] > 0, weight)
-        sizes = [len(one.mse) for one in observations]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Return the arithmetic of a forward pass; threads do not share autocast's cache, whose order is by chance."""
+        if self.predictor.in_bfloat16 and self.workers.count > 1:
+            return torch.autocast(self.fabric.device.type, torch.bfloat16, cache_enabled=False)
+        return self.fabric.autocast()
+
+    def _loss(
+        self, shares: Sequence[Share], observations: Sequence[Observation], weight: Tensor
+    ) -> tuple[BoundTerms, list[tuple[Tensor, Tensor]]]:
+        """Compute the bound over the clips of all processes, and its gradients by each own share's mse and rate."""
+        columns = (
+            [observation.mse for observation in observations],
+            [observation.rate_nats for observation in observations],
+            [share.draws.observed() for share in shares],
+        )
+        mse, rate_nats, observed = (gather_rows(self.fabric, torch.cat(rows).detach().float()) for rows in columns)
+        outputs = (mse.requires_grad_(), rate_nats.requires_grad_())
+        terms = self.bound(*outputs, observed > 0, weight)
+        sizes = [len(observation.mse) for observation in observations]
         own = slice(self.fabric.global_rank * sum(sizes), (self.fabric.global_rank + 1) * sum(sizes))
-        slopes = [slope[own].split(sizes) for slope in torch.autograd.grad(terms.loss, (mse, rate))]
-        return terms, list(zip(*slopes, strict=True))
+        gradients = (gradient[own].split(sizes) for gradient in torch.autograd.grad(terms.loss, outputs))
+        return terms, list(zip(*gradients, strict=True))
 
-    def _of_all_processes(self, part: Tensor) -> Tensor:
-        """The rows of every process, in the order of their ranks."""
-        if self.fabric.world_size == 1:
-            return part
-        whole = part.new_zeros(self.fabric.world_size, *part.shape)
-        whole[self.fabric.global_rank] = part
-        gathered = self.fabric.all_reduce(whole, reduce_op="sum")
-        assert isinstance(gathered, Tensor)
-        return gathered.flatten(0, 1)
-
-    def _backward_share(self, work: tuple[Observation, tuple[Tensor, Tensor], Condition | None]) -> list[Tensor]:
-        """A share's part of the gradients; zeros where it did not use a parameter."""
-        observation, (mse_slope, rate_slope), condition = work
-        outputs, slopes = [observation.mse], [mse_slope]
-        if observation.rate_nats.requires_grad:  # not where z is always the prior's mean
-            outputs, slopes = [*outputs, observation.rate_nats], [mse_slope, rate_slope]
+    def _backward(
+        self, observation: Observation, output_gradients: tuple[Tensor, Tensor], condition: SharedCondition | None
+    ) -> list[Tensor]:
+        """Return a share's gradients of all parameters, zeros for those that it did not use."""
+        num_outputs = 2 if observation.rate_nats.requires_grad else 1  # the rate has none where z is the prior's mean
         leaves = condition.leaves if condition else ()
         gradients = torch.autograd.grad(
-            outputs, [*self.parameters, *leaves], slopes, allow_unused=True, materialize_grads=True
+            (observation.mse, observation.rate_nats)[:num_outputs],
+            [*self.parameters, *leaves],
+            output_gradients[:num_outputs],
+            allow_unused=True,
+            materialize_grads=True,
         )
-        own, sent_back = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
-        found = [in_order_of(*pair) for pair in zip(self.parameters, own, strict=True)]
-        if condition:  # what was encoded together is kept for the other shares
-            with _SHARED_GRAPH:
-                more = torch.autograd.grad(
-                    condition.features, self.parameters, sent_back, True, allow_unused=True, materialize_grads=True
-                )
-            torch._foreach_add_(found, list(more))  # pyright: ignore[reportPrivateImportUsage]
-        return found
+        own, leaf_gradients = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
+        total = [in_memory_order_of(*pair) for pair in zip(self.parameters, own, strict=True)]
+        if condition:
+            common = list(condition.backward(leaf_gradients, self.parameters))
+            torch._foreach_add_(total, common)  # pyright: ignore[reportPrivateImportUsage]
+        return total
 
-    def _summed_over_processes(self, gradients: list[Tensor]) -> list[Tensor]:
-        if self.fabric.world_size == 1:
-            return gradients
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        summed = self.fabric.all_reduce(flat, reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        pieces = summed.split([gradient.numel() for gradient in gradients])
-        return [
-            in_order_of(parameter, piece.view(parameter.shape))
-            for parameter, piece in zip(self.parameters, pieces, strict=True)
-        ]
-
-    def _step(self, *gradients: Tensor) -> None:
+    def _optimizer_step(self, *gradients: Tensor) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         for optimizer in self.optimizers:
             optimizer.step()
 
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        kept = average_decay(self.config.training.ema_decay, int(self.averaged.n_averaged))
+        averages, weights = self._average_pairs
+        torch._foreach_lerp_(averages, weights, 1.0 - kept)  # pyright: ignore[reportPrivateImportUsage]
+        for average, buffer in self._buffer_pairs:
+            average.copy_(buffer)
+        self.averaged.n_averaged += 1
+
+    def _map_shares(self, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        """Call `function` with each share's entries of the columns, in the worker threads."""
+        return self.workers.map(lambda row: function(*row), list(zip(*columns, strict=True)))
+
+    def _wrap_in_graphs(self) -> None:
+        """Wrap the passes and the optimiser step in CUDA graphs, which hold the addresses of weights and states."""
+        # Processes exchange gradients within an update, which cannot be captured.
+        graphed = functools.partial(GraphedFunction, device=self.fabric.device, enabled=self.fabric.world_size == 1)
+        self._graphed_passes = {
+            all_forced: graphed(functools.partial(self._forward_backward, all_forced)) for all_forced in (False, True)
+        }
+        self._graphed_step = graphed(self._optimizer_step)
+
     def set_learning_rate(self, rate: float) -> None:
-        """For the next step. On a GPU the optimisers read it where a recorded step finds it too."""
-        on_gpu = self.fabric.device.type == "cuda"
+        """Set the learning rate of the next step; on a GPU in the tensor that a captured step reads."""
         self._rate.fill_(rate)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self._rate if on_gpu else rate
+                group["lr"] = self._rate if self.on_gpu else rate
 
-    def forget_gradients(self) -> None:
-        """Drop gradients, and all that the optimiser and the average remember of them."""
+    def reset(self) -> None:
+        """Clear gradients, the states of the optimisers and the count of the average; weights stay."""
         for parameter in self.parameters:
             parameter.grad = None
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.averaged.n_averaged.zero_()
-        self._build_replays()
+        self._wrap_in_graphs()
 
     @torch.inference_mode()
     def observe(
         self, clip: Clip, draws: Draws, *, kl_weight: float, predictor: Predictor
     ) -> tuple[Observation, BoundTerms]:
-        """Observe a clip with a predictor, without gradients, and assemble the bound."""
+        """Predict clips with a given predictor, without gradients, and compute the bound."""
         device = self.fabric.device
-        clip = Clip(*(part.to(device) for part in clip))
-        draws = Draws(*(part.to(device) for part in draws))
+        clip = Clip(*(tensor.to(device) for tensor in clip))
+        draws = Draws(*(tensor.to(device) for tensor in draws))
         with self.fabric.autocast():
             observation = predictor(*clip, draws)
         return observation, self.bound(observation.mse, observation.rate_nats, draws.observed(), kl_weight)
 
     def bound(self, mse: Tensor, rate_nats: Tensor, observed: Tensor, kl_weight: float | Tensor) -> BoundTerms:
-        """The terms of the bound over some predicted frames."""
-        bound = self.config.bound
+        """Compute the terms of the bound; the first three arguments have one entry per predicted frame."""
+        variance = self.config.bound.likelihood_variance
         height, width = parse_size(self.config.size)
         return bound_terms(
             mse,
             rate_nats,
             num_values=3 * height * width,
-            variance=None if bound.likelihood_variance == "optimal" else bound.likelihood_variance,
+            variance=None if variance == "optimal" else variance,
             kl_weight=kl_weight,
             observed=observed,
         )
 
-    def kl_weight(self, epoch: int) -> float:
-        bound = self.config.bound
-        return kl_weight(
-            epoch,
-            schedule=bound.kl_schedule,
-            peak=bound.kl_peak,
-            floor=bound.kl_floor,
-            period=bound.kl_period,
-            ramp=bound.kl_ramp,
-        )
-
     def state(self) -> dict[str, Any]:
-        """Everything an update changes."""
+        """Return everything that an update changes."""
         return {
             "weights": self.predictor.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -309,34 +272,29 @@ class TrainStep:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Restore what `state` returned, on this or on another device."""
         self.predictor.load_state_dict(state["weights"])
         self.averaged.load_state_dict(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
             for group in optimizer.param_groups:
-                if "capturable" in group:  # as the device here needs it, not the one that saved
-                    group["capturable"] = self.fabric.device.type == "cuda"
-        self._build_replays()
+                if "capturable" in group:  # whether a step can be captured, by the device that saved it
+                    group["capturable"] = self.on_gpu
+        self._wrap_in_graphs()
 
 
-def shares_of(given: Sequence[Tensor]) -> list[tuple[Clip, Draws]]:
-    """The clips and draws of every share, from their tensors in a row."""
-    of_clip, of_share = len(Clip._fields), len(Clip._fields) + len(Draws._fields)
-    rows = [given[first : first + of_share] for first in range(0, len(given), of_share)]
-    return [(Clip(*row[:of_clip]), Draws(*row[of_clip:])) for row in rows]
+def clip_gradients_(gradients: list[Tensor], max_norm: float) -> Tensor:
+    """Scale gradients in place to a total norm of at most `max_norm`, or leave them if it is 0; return their norm."""
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if max_norm:
+        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        if scale.is_cuda or scale < 1.0:  # the comparison would wait for a GPU
+            torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+    return norm
 
 
-def in_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in its parameter's memory order: fused optimisers go through both as they lie in memory."""
+def in_memory_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient with its parameter's strides, since fused optimisers traverse both in memory order."""
     if gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)
-
-
-def kept_of_average(decay: float, num_averaged: int) -> float:
-    """Of an exponential moving average, the share kept at an update: its memory grows with the updates, up to `decay`.
-
-    Without the growth a short run would be averaged with its own random start.
-    """
-    return min(decay, (1.0 + num_averaged) / (10.0 + num_averaged)) if num_averaged else 0.0

@@ -1,8 +1,8 @@
-"""Training a run: begin it, go on with it, or make it again, in one process or several.
+"""Training of a run: started, resumed or repeated, in one process or several.
 
-In: a configuration and a source of footage. Out: a run folder. With the footage, the number of processes and of
-threads, the configuration and the number of updates determine the weights.
-Knows no architecture. Next: `loop.py` makes the updates; `resume.py` is what must not change meanwhile.
+In: a configuration and footage. Out: a run folder, whose weights follow from configuration, footage, number of
+processes and threads, and number of updates.
+Next: `loop.py` makes the updates; `resume.py` checks the conditions for resuming and repeating.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,36 @@ from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter, check_divisible, footage_seen
 from posecast.training.budget import Pacer, first_plan, measured_pacer
 from posecast.training.checkpoints import LOCKS, load_state, states, training_lock, write_log
-from posecast.training.distributed import Processes, launch, machine_facts
-from posecast.training.loop import fit
-from posecast.training.resume import Circumstances, Record, check_circumstances, check_same, recorded
+from posecast.training.distributed import check_single_task, launch, machine_facts
+from posecast.training.loop import TrainSession, fit
+from posecast.training.resume import Circumstances, Record, check_circumstances, check_same, read_record
 from posecast.training.signals import stop_requests
 from posecast.training.state import Callback, TrainState
 from posecast.training.step import TrainStep
 from posecast.video.retargeting import body_of_footage
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Decisions made before the processes of a training start, and sent to each of them."""
+
+    config: Config
+    footage: Footage | Callable[[], Footage]
+    clips: tuple[Footage, ClipCutter] | None
+    """The footage as read by `read_clips`; None where each of several processes reads it."""
+    run: Path
+    record: Record | None
+    """Record of the run to resume or to repeat; None for a new run."""
+    threads: int
+    """Threads of an operator."""
+    shares: int
+    """Shares that the clips of an update are divided into."""
+    began_at: float
+    """Start of the training, as `time.monotonic`."""
+    initial: dict[str, Tensor] | None
+    """Weights to start from; None for random ones."""
+    deterministic: bool
+    callback: Callback | None
 
 
 def train(
@@ -65,154 +89,80 @@ def train(
     deterministic: bool = False,
     callback: Callback | None = None,
 ) -> None:
-    """Train a run into the folder `out`. With several processes `footage` is called in each of them.
+    """Train a run into a folder.
 
-    `start_from` is a run whose weights to begin with; `repeat` is one whose updates to make again as they were planned
-    there, from the same footage and weights. `resume` goes on where `out` stopped, starts if nothing was saved there,
-    and does nothing if it is finished. With `force` both go on although configuration or circumstances differ, and then
-    equal no other run; alone, `force` replaces a run.
-    Raises InputError; InterruptedTraining after SIGINT or SIGTERM, with the state saved; TrainingFailed when losses
-    stay non-finite or a process dies.
+    Args:
+        config: Networks, bound, training, budget and seed.
+        footage: Training and validation recordings, or a function that loads them; each of several processes calls it.
+        out: Folder of the run; new or empty unless `resume` or `force` is given.
+        device: "auto", "cpu", "cuda" or "mps".
+        devices: Number of processes, each with its own GPU if the device is "cuda".
+        precision: "32-true" or "bf16-mixed"; "auto" takes the faster one, or that of the run to resume or to repeat.
+        start_from: Folder of a run whose weights to start from, or for `lab4` a checkpoint of the course's code.
+        repeat: Folder of a run whose planned updates to make again, from the same footage and initial weights.
+        resume: Whether to continue the run in `out`. If nothing was saved there, it starts; if it is finished, nothing
+            happens.
+        force: Whether to resume or repeat although configuration, footage or processes differ, so that the result
+            equals no other run. Alone, it replaces the run in `out`.
+        deterministic: Whether to use only deterministic operators of torch, for exact repetition on a GPU.
+        callback: Called in the first process before the first update, after every update and after every epoch.
+
+    Raises:
+        InputError: An argument is wrong, or does not fit the run to resume or to repeat; no file has been changed.
+        InterruptedTraining: SIGINT or SIGTERM was received; the state is saved.
+        TrainingFailed: Losses or weights are not finite, or one of several processes ended.
     """
-    began = time.monotonic()
-    run = Path(out)
-    accelerator = resolve_device(device)
+    began_at, run, accelerator = time.monotonic(), Path(out), resolve_device(device)
+    check_single_task()
     check_divisible(config, devices)
-    seen = footage_seen(config, footage)
-    cutter = build_cutter(config, seen)
-    cutter.first(config.training.fast_share if config.training.fast_epochs else 1.0)  # whatever is wrong shows here
+    clips = read_clips(config, footage)
+    visible, cutter = clips
+    cutter.first(config.training.fast_share if config.training.fast_epochs else 1.0)  # raises errors early
     initial = initial_weights(Path(start_from), Predictor(config)) if start_from is not None else None
-    asked = Circumstances(devices, precision, seen.facts.get("fingerprint"), digest_of(initial) if initial else None)
-    record = dataclasses.replace(recorded(Path(repeat)), repeated=True) if repeat is not None else None
+    requested = Circumstances(devices, precision, visible.fingerprints, digest_of(initial) if initial else None)
+    record = dataclasses.replace(read_record(Path(repeat)), repeated=True) if repeat is not None else None
     if record and not force:
-        check_circumstances(record, asked, from_the_start=True)
-    # Only now, when nothing is left to be wrong, is anything touched.
-    with training_lock(run):
+        check_circumstances(record, requested, from_the_start=True)
+    with training_lock(run):  # no file was changed before, since all arguments are checked first
         if resume and (run / RUN_MARKER).exists():
-            record = recorded(run)
-            if not force:
-                check_same(config, read_config(run)[0])
-                check_circumstances(record, asked, from_the_start=not states(run))
+            record = _resumable_record(run, config, requested, force)
         else:
             claim_folder(run, marker=RUN_MARKER, ours=RUN_FILES, force=force, besides=LOCKS)
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            strategy="auto" if devices == 1 else Processes(),
-            precision=record.precision if record and precision == "auto" else resolve_precision(precision, accelerator),
-        )
-        task = functools.partial(
-            _build_and_fit,
+        threads, shares = (record.threads, record.shares) if record else chosen_threads(accelerator, devices)
+        job = TrainJob(
             config=config,
-            # One process goes on with what it has read; several read it each.
-            footage=(seen, cutter) if devices == 1 else footage,
+            footage=footage,
+            clips=clips if devices == 1 else None,
             run=run,
             record=record,
-            threads=(record.threads, record.shares) if record else chosen_threads(accelerator, devices),
-            began=began,
+            threads=threads,
+            shares=shares,
+            began_at=began_at,
             initial=initial,
             deterministic=deterministic,
             callback=callback,
         )
-        launch(fabric, task, run)
+        arithmetic = record.precision if record and precision == "auto" else resolve_precision(precision, accelerator)
+        task = functools.partial(train_process, job=job)
+        launch(task, run, accelerator=accelerator, devices=devices, precision=arithmetic)
 
 
-def chosen_threads(accelerator: str, processes: int = 1) -> tuple[int, int]:
-    """Return operator threads and shares of an update, as this machine was measured to be quickest.
-
-    Processes of one machine share its cores. They are told, and do not measure by themselves: all must choose alike.
-    """
-    if accelerator != "cpu":
-        return torch.get_num_threads(), 1
-    profile = machine_profile()
-    if profile.shares > 1:
-        return 1, max(1, profile.shares // processes)
-    return max(1, profile.operator_threads // processes), 1
-
-
-def _build_and_fit(
-    fabric: Fabric,
-    *,
-    config: Config,
-    footage: tuple[Footage, ClipCutter] | Footage | Callable[[], Footage],
-    run: Path,
-    record: Record | None,
-    threads: tuple[int, int],
-    began: float,
-    initial: dict[str, Tensor] | None,
-    deterministic: bool,
-    callback: Callback | None,
-) -> None:
-    """Build, go on or begin, and train to the end. `record` is None for a new run."""
-    if deterministic:
-        torch.use_deterministic_algorithms(True)
-    if isinstance(footage, tuple):
-        seen, cutter = footage
-    else:
-        seen = footage_seen(config, footage)
-        cutter = build_cutter(config, seen)
-    with operator_threads(threads[0]):
-        learner = TrainStep(fabric, config, initial, shares=threads[1])
-        try:
-            saved = load_state(run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
-            train_state, pacer = _state_and_pacer(learner, cutter, seen, saved, record, began)
-            if fabric.global_rank == 0:
-                if saved is None:
-                    write_config(run, config, _facts(learner, seen, train_state, record, initial))
-                write_log(run, read_json_lines(run / "log.jsonl")[: train_state.epoch])
-            fabric.barrier()
-            watching = callback if fabric.global_rank == 0 else None
-            with stop_requests() as requests:
-                fit(learner, cutter, seen, train_state, run, watching, requests, pacer)
-        finally:
-            learner.workers.close()
-
-
-def _state_and_pacer(
-    learner: TrainStep,
-    cutter: ClipCutter,
-    footage: Footage,
-    saved: dict[str, Any] | None,
-    record: Record | None,
-    began: float,
-) -> tuple[TrainState, Pacer | None]:
-    """Where training stands, and who plans again; nobody where the updates are given, or are those of a record."""
-    minutes = learner.config.budget.minutes
-    train_state = TrainState.from_dict(saved["standing"]) if saved else TrainState(record.plan) if record else None
-    finished = train_state is not None and train_state.step >= train_state.num_steps
-    pacer = None
-    if minutes is not None and not finished and not (record and record.repeated):
-        ends = began + 60.0 * minutes - (train_state.spent_s if train_state else 0.0)
-        pacer = measured_pacer(learner, cutter, footage, ends)
-    if saved is not None:
-        learner.load_state(saved)  # after the measurement, which leaves no trace in what it clears
-    if train_state is None:
-        train_state = TrainState(learner.fabric.broadcast(first_plan(learner.config, cutter, pacer)))
-    return train_state, pacer
-
-
-def _facts(
-    learner: TrainStep,
-    footage: Footage,
-    train_state: TrainState,
-    record: Record | None,
-    initial: dict[str, Tensor] | None,
-) -> dict[str, Any]:
-    """What config.json records of a beginning, beside the configuration."""
-    return {
-        "source": footage.facts,
-        "selected_on": footage.selected_on,
-        "num_steps": train_state.num_steps,
-        "plan": [list(entry) for entry in train_state.plan.entries],
-        "repeated": record is not None and record.repeated,
-        "initial_weights": digest_of(initial) if initial else None,
-        "body": body_of_footage(footage.train, footage.facts).to_json(),
-        "machine": machine_facts(learner.fabric, learner.workers.count),
-    }
+def read_clips(config: Config, footage: Footage | Callable[[], Footage]) -> tuple[Footage, ClipCutter]:
+    """Return the part of the footage that a run uses, and the cutter of its training clips."""
+    visible = footage_seen(config, footage)
+    return visible, build_cutter(config, visible)
 
 
 def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
-    """Weights to start training from: of a run folder, or of a checkpoint of the course's code; they must fit."""
+    """Read the weights of a run folder, or of a checkpoint of the course's code.
+
+    Args:
+        origin: Folder of the run, or file of the checkpoint.
+        predictor: Predictor that the weights must fit; they are loaded into it.
+
+    Raises:
+        InputError: There are no such weights, or they do not fit.
+    """
     if origin.is_dir():
         origin = origin / WEIGHTS
         weights = load_weights(origin)
@@ -224,3 +174,87 @@ def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
         raise InputError(f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course.")
     fit_weights(predictor, weights, origin)
     return weights
+
+
+def _resumable_record(run: Path, config: Config, requested: Circumstances, force: bool) -> Record:
+    """Return the record of a run to resume; raise InputError if anything differs, unless `force` is given."""
+    record = read_record(run)
+    if not force:
+        check_same(config, read_config(run)[0])
+        check_circumstances(record, requested, from_the_start=not states(run))
+    return record
+
+
+def chosen_threads(accelerator: str, processes: int = 1) -> tuple[int, int]:
+    """Return the numbers of threads with which this machine was measured to train fastest.
+
+    They are chosen once for all processes, because processes that each measured could choose differently.
+
+    Args:
+        accelerator: "cpu", "cuda" or "mps"; only a CPU is measured.
+        processes: Number of processes that divide the cores among themselves.
+
+    Returns:
+        Threads of an operator, and shares that the clips of an update are divided into.
+    """
+    if accelerator != "cpu":
+        return torch.get_num_threads(), 1
+    profile = machine_profile()
+    if profile.shares > 1:
+        return 1, max(1, profile.shares // processes)
+    return max(1, profile.operator_threads // processes), 1
+
+
+def train_process(fabric: Fabric, job: TrainJob) -> None:
+    """Build the networks, restore the newest state if there is one, and train to the end, in one process."""
+    if job.deterministic:
+        torch.use_deterministic_algorithms(True)
+    footage, cutter = job.clips or read_clips(job.config, job.footage)
+    is_first = fabric.global_rank == 0
+    with operator_threads(job.threads):
+        train_step = TrainStep(fabric, job.config, job.initial, shares=job.shares)
+        try:
+            saved = load_state(job.run, lambda sentence: print(f"posecast: {sentence}", file=sys.stderr))
+            state, pacer = _state_and_pacer(job, train_step, cutter, footage, saved)
+            if is_first:
+                if saved is None:
+                    write_config(job.run, job.config, _facts(job, train_step, footage, state))
+                write_log(job.run, read_json_lines(job.run / "log.jsonl")[: state.epoch])
+            fabric.barrier()
+            callback = job.callback if is_first else None
+            with stop_requests() as requests:
+                fit(TrainSession(train_step, cutter, footage, state, job.run, requests, pacer, callback))
+        finally:
+            train_step.workers.close()
+
+
+def _state_and_pacer(
+    job: TrainJob, train_step: TrainStep, cutter: ClipCutter, footage: Footage, saved: dict[str, Any] | None
+) -> tuple[TrainState, Pacer | None]:
+    """Return the state to train from, and the pacer of a budget of minutes unless its plan is final."""
+    record, minutes = job.record, job.config.budget.minutes
+    state = TrainState.from_dict(saved["standing"]) if saved else TrainState(record.plan) if record else None
+    finished = state is not None and state.step >= state.num_steps
+    pacer = None
+    if minutes is not None and not finished and not (record and record.repeated):
+        ends = job.began_at + 60.0 * minutes - (state.spent_s if state else 0.0)
+        pacer = measured_pacer(train_step, cutter, footage, ends)
+    if saved is not None:
+        train_step.load_state(saved)  # after the measurement, which resets the optimisers
+    if state is None:
+        state = TrainState(train_step.fabric.broadcast(first_plan(job.config, cutter, pacer)))
+    return state, pacer
+
+
+def _facts(job: TrainJob, train_step: TrainStep, footage: Footage, state: TrainState) -> dict[str, Any]:
+    """Return what config.json records in addition to the configuration."""
+    return {
+        "source": footage.facts,
+        "selected_on": footage.selected_on,
+        "num_steps": state.num_steps,
+        "plan": [list(entry) for entry in state.plan.entries],
+        "repeated": job.record is not None and job.record.repeated,
+        "initial_weights": digest_of(job.initial) if job.initial else None,
+        "body": body_of_footage(footage.train, footage.facts).to_json(),
+        "machine": machine_facts(train_step.fabric, job.shares),
+    }

@@ -1,6 +1,7 @@
-"""Validation while training: a true rollout, and the bound on clips of recordings not trained on.
+"""Validation during training: PSNR of true rollouts, and the bound on clips that are not trained on.
 
-In: a learner and footage. Out: the validation part of an epoch's log line. Next: `loop.py`.
+In: a predictor with averaged weights, and footage. Out: the validation part of an epoch's log entry.
+Next: `loop.py`, which keeps the weights with the best PSNR.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.evaluation.contact_sheet import rollout_strip
 from posecast.evaluation.evaluate import mean_rollout, psnr_db
-from posecast.model.predictor import Predictor, free_running, seeded
+from posecast.model.draws import free_running, seeded
+from posecast.model.predictor import Predictor
 from posecast.training.batches import VALIDATION
+from posecast.training.schedules import kl_weight
 from posecast.training.step import TrainStep
 
 NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
@@ -28,24 +31,32 @@ NOT_VALIDATED: dict[str, Any] = dict.fromkeys(
 )
 
 
-def validated(
-    learner: TrainStep, predictor: Predictor, footage: Footage, epoch: int, picture: Path | None = None
+def validate(
+    train_step: TrainStep, predictor: Predictor, footage: Footage, epoch: int, sample: Path | None = None
 ) -> dict[str, Any]:
-    """PSNR of a true rollout by the prior's mean; and the bound on clips, without teacher forcing.
+    """Roll out all validation recordings with the prior's mean, and compute the bound without teacher forcing.
 
-    A rollout that is not finite is logged as None and never kept as the best. `picture` is where to show the first
-    validation recording's rollout.
+    Args:
+        train_step: Step of the run; its device, precision and bound are used.
+        predictor: Predictor to validate.
+        footage: Footage of the run.
+        epoch: Number of the epoch, which gives the KL weight.
+        sample: PNG file to draw the first recording's rollout in, or None.
+
+    Returns:
+        The entries of `NOT_VALIDATED` with their values; the PSNR is None if a rollout is not finite, so that its
+        weights are never kept as the best.
     """
     try:
-        rollouts = [mean_rollout(predictor, one) for one in footage.validation]
+        rollouts = [mean_rollout(predictor, recording) for recording in footage.validation]
         pairs = zip(rollouts, footage.validation, strict=True)
-        score = float(np.mean([psnr_db(predicted, one.frames[1:]).mean() for predicted, one in pairs]))
-        if picture is not None:
+        score = float(np.mean([psnr_db(predicted, truth.frames[1:]).mean() for predicted, truth in pairs]))
+        if sample is not None:
             first = footage.validation[0]
-            write_png(picture, rollout_strip(first.frames, first.poses, rollouts[0]))
+            write_png(sample, rollout_strip(first.frames, first.poses, rollouts[0]))
     except InputError:
         score = None
-    loss, rate, distortion = validation_bound(learner, predictor, footage, epoch)
+    loss, rate, distortion = validation_bound(train_step, predictor, footage, epoch)
     return {
         "validation_loss": loss,
         "validation_rate": rate,
@@ -56,31 +67,31 @@ def validated(
 
 @torch.inference_mode()
 def validation_bound(
-    learner: TrainStep, predictor: Predictor, footage: Footage, epoch: int
+    train_step: TrainStep, predictor: Predictor, footage: Footage, epoch: int
 ) -> tuple[float | None, ...]:
-    """Loss, rate and distortion over consecutive clips, anchored on their recording's first frame."""
-    training = learner.config.training
-    longest = max(len(one) for one in footage.validation)
-    length = min(training.clip_length, longest)
-    cutter = ClipCutter(footage.validation, length, learner.predictor.pose_window)
+    """Return loss, rate and distortion over consecutive clips, anchored on their recording's first frame."""
+    config, pose_window = train_step.config, train_step.predictor.pose_window
+    longest = max(len(recording) for recording in footage.validation)
+    length = min(config.training.clip_length, longest)
+    cutter = ClipCutter(footage.validation, length, pose_window)
     rows = [
         (index, start)
-        for index, one in enumerate(footage.validation)
-        for start in range(0, len(one) - length + 1, length)
+        for index, recording in enumerate(footage.validation)
+        for start in range(0, len(recording) - length + 1, length)
     ]
-    generator = seeded(VALIDATION, learner.config.seed)
+    generator = seeded(VALIDATION, config.seed)
     batches = []
-    for first in range(0, len(rows), training.batch_size):
-        index, start = np.array(rows[first : first + training.batch_size]).T
-        noise = torch.randn(len(index), length - 1, *learner.predictor.latent_shape, generator=generator)
+    for first in range(0, len(rows), config.training.batch_size):
+        index, start = np.array(rows[first : first + config.training.batch_size]).T
+        noise = torch.randn(len(index), length - 1, *train_step.predictor.latent_shape, generator=generator)
         batches.append((ClipPlan(index, start, np.zeros_like(start), np.zeros_like(start)), noise))
+    weight = kl_weight(epoch, config.bound)
 
     def terms_of(batch: tuple[ClipPlan, Tensor]) -> list[float]:
         plan, noise = batch
-        kl_weight = learner.kl_weight(epoch)
-        _, bound = learner.observe(cutter.cut(plan), free_running(noise), kl_weight=kl_weight, predictor=predictor)
+        _, bound = train_step.observe(cutter.cut(plan), free_running(noise), kl_weight=weight, predictor=predictor)
         return [bound.loss.item(), bound.rate_nats.item(), bound.distortion_nats.item()]
 
-    terms, weights = learner.workers.map(terms_of, batches), [len(noise) for _, noise in batches]
-    means = np.average(terms, axis=0, weights=weights).tolist()
+    terms, sizes = train_step.workers.map(terms_of, batches), [len(noise) for _, noise in batches]
+    means = np.average(terms, axis=0, weights=sizes).tolist()
     return tuple(value if math.isfinite(value) else None for value in means)
