@@ -1,4 +1,4 @@
-"""The student's own commands end to end: what they print, what lies on the disk, what they refuse."""
+"""The commands of the course's template."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +29,11 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_lab4_train_trains_as_it_printed(run: Path) -> None:
+def test_train_uses_the_options(run: Path) -> None:
     config = from_dict(json.loads((run / "config.json").read_text()))
     widths = {"F_dim": 8, "L_dim": 4, "N_dim": 4, "D_out_dim": 8}
     fast = {"fast_train": True, "fast_train_epoch": 1}
-    same = LabTrain(
+    options = LabTrain(
         DR=Path("D"),
         save_root=Path("R"),
         num_epoch=2,
@@ -45,7 +45,7 @@ def test_lab4_train_trains_as_it_printed(run: Path) -> None:
         **widths,
         **fast,
     )
-    assert config == train_config(same)
+    assert config == train_config(options)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 4]  # 24 frames: six clips, three batches; a fast epoch has one
     assert all(entry["validation_psnr_db"] is not None for entry in log)
@@ -53,7 +53,7 @@ def test_lab4_train_trains_as_it_printed(run: Path) -> None:
         assert sorted(path.name for path in (run / folder).iterdir()) == [f"epoch-{n:04d}.{ending}" for n in (1, 2)]
 
 
-def test_lab4_test_writes_the_submission(run: Path, data: Path, tmp_path: Path) -> None:
+def test_test_writes_the_submission(run: Path, data: Path, tmp_path: Path) -> None:
     words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(run), "--device", "cpu"]
     out = tmp_path / "submission"
     assert main([*words, "--save_root", str(out), "--val_vi_len", "24"]) == 0
@@ -63,7 +63,7 @@ def test_lab4_test_writes_the_submission(run: Path, data: Path, tmp_path: Path) 
     assert not (tmp_path / "other").exists()
 
 
-def test_all_that_a_script_passes_to_the_tester_is_taken(
+def test_test_accepts_every_option_of_the_template(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools = counted_pools(monkeypatch)
@@ -75,16 +75,16 @@ def test_all_that_a_script_passes_to_the_tester_is_taken(
     assert sorted(path.name for path in out.iterdir()) == ["pred_seq0.gif", "pred_seq0.png", "submission.csv"]
     assert main([*words, "--num_workers", "-1", "--force"]) == 2
     assert main([*words, "--force"]) == 0
-    assert not (out / "pred_seq0.png").exists()  # no picture of another submission stays
+    assert not (out / "pred_seq0.png").exists()  # an image of the replaced submission would be misleading
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [("--F_dim 128", "--F_dim is 128, but"), ("--D_out_dim 8 --N_dim 12", "--N_dim is 12, but")],
 )
 @pytest.mark.parametrize("kind", ["run", "checkpoint"])
-def test_widths_that_are_not_the_checkpoints_are_refused(
-    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, said: str, kind: str
+def test_other_widths_than_the_checkpoints_are_refused(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, message: str, kind: str
 ) -> None:
     checkpoint = run
     if kind == "checkpoint":
@@ -93,13 +93,13 @@ def test_widths_that_are_not_the_checkpoints_are_refused(
     words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(checkpoint), "--save_root", str(tmp_path / "s")]
     capsys.readouterr()
     assert main([*words, "--val_vi_len", "24", *wrong.split()]) == 2
-    heard = capsys.readouterr().err.strip().splitlines()
-    own = 8 if "F_dim" in said else 4
-    assert f"{said} {checkpoint} has {own}; " in heard[-1]
+    lines = capsys.readouterr().err.strip().splitlines()
+    width = 8 if "F_dim" in message else 4
+    assert f"{message} {checkpoint} has {width}; " in lines[-1]
     assert not list(tmp_path.glob("s*"))
 
 
-def test_a_size_that_is_not_the_runs_is_refused_and_its_own_is_taken(
+def test_another_size_than_the_runs_is_refused(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["lab4", "test", "--DR", str(data), "--ckpt_path", str(run), "--save_root", str(tmp_path / "s")]
@@ -109,7 +109,7 @@ def test_a_size_that_is_not_the_runs_is_refused_and_its_own_is_taken(
     assert main([*words, "--frame_H", "16", "--frame_W", "16"]) == 0
 
 
-def test_a_run_without_the_courses_networks_has_no_such_widths(
+def test_widths_of_the_course_are_refused_for_other_networks(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -122,7 +122,7 @@ def test_a_run_without_the_courses_networks_has_no_such_widths(
     assert main([*words, "--val_vi_len", "24"]) == 0
 
 
-def test_test_scores_and_trains_nothing(run: Path, data: Path, tmp_path: Path) -> None:
+def test_the_option_test_scores_without_training(run: Path, data: Path, tmp_path: Path) -> None:
     before = (run / "model.safetensors").read_bytes()
     words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "new"), *SMALL, "--test"]
     assert main(words) == 2
@@ -133,24 +133,26 @@ def test_test_scores_and_trains_nothing(run: Path, data: Path, tmp_path: Path) -
     assert not (tmp_path / "new").exists()
 
 
-def test_a_dry_run_only_prints(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_the_command_and_writes_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(["lab4", "train", "--DR", str(data), "--save_root", str(out), "--dry_run"]) == 0
     assert capsys.readouterr().out.startswith("posecast train --data ")
     assert not out.exists()
 
 
-def test_resume_wants_the_options_it_was_begun_with(data: Path, tmp_path: Path) -> None:
+def test_resume_requires_the_same_options(data: Path, tmp_path: Path) -> None:
     words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "run"), *SMALL, "--num_epoch", "1"]
     assert main([*words, "--batch_size", "3"]) == 0
-    assert main(words) == 2  # something is there
-    # The recipe's own batch size leaves no word in the command, so the command alone could not tell.
+    assert main(words) == 2  # the folder is in use
+    # The command has no --batch-size, because 2 is also the recipe's, so the options themselves must be compared.
     assert main([*words, "--resume"]) == 2
     assert main([*words, "--batch_size", "3", "--resume"]) == 0
 
 
 def counted_pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many threads each pool that decodes pictures will have."""
+    """Record the number of threads of every pool that decodes images."""
     pools = []
 
     class Pool(ThreadPoolExecutor):
@@ -162,10 +164,12 @@ def counted_pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return pools
 
 
-def test_num_workers_are_the_threads_that_decode(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_num_workers_is_the_number_of_decoding_threads(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pools = counted_pools(monkeypatch)
-    unpacked = ["24" if word == "16" else word for word in SMALL]  # a size that no other test has packed
-    words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "run"), *unpacked]
+    other_size = ["24" if word == "16" else word for word in SMALL]  # no other test packs this size
+    words = ["lab4", "train", "--DR", str(data), "--save_root", str(tmp_path / "run"), *other_size]
     assert main([*words, "--num_epoch", "1", "--num_workers", "3"]) == 0
     assert pools == [3, 3]  # train and val
     assert main([*words, "--num_epoch", "1", "--num_workers", "-1"]) == 2

@@ -1,4 +1,4 @@
-"""A submission's grade: equal to what is computed by hand, and one sentence for whatever is wrong."""
+"""The score of a submission, and the messages about wrong files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Rows = list[list[str]]
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    """Two sequences of noise in 100 to 150, so that an error of up to 100 stays within 0 to 255."""
+    """Return two sequences of noise in 100 to 150, so that an error of up to 100 stays within 0 to 255."""
     rng = np.random.default_rng(0)
     return [rng.integers(100, 150, (length, *SIZE, 3), dtype=np.uint8) for length in LENGTHS]
 
@@ -36,12 +36,14 @@ def truth(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("truth")
     for sequence, pixels in enumerate(frames):
         for number, frame in enumerate(pixels):
-            write_png(folder / str(sequence) / f"frame{number + 8}.png", frame)  # 8, 9, 10: not in the order of letters
+            write_png(
+                folder / str(sequence) / f"frame{number + 8}.png", frame
+            )  # 8, 9, 10 are not in alphabetical order
     return folder
 
 
 def table(frames: list[np.ndarray]) -> Rows:
-    """The lines of a submission, header included."""
+    """Return the cells of a submission, including the header."""
     rows = [["id", *map(str, range(3 * frames[0][0].size // 3))]]
     for number, frame in enumerate(np.concatenate(frames)):
         rows.append([str(number), *map(str, frame.transpose(2, 0, 1).ravel().tolist())])
@@ -54,31 +56,31 @@ def write(path: Path, rows: Rows) -> Path:
 
 
 def shifted(frames: list[np.ndarray], error: float) -> list[np.ndarray]:
-    """Every value wrong by `error`, upwards and downwards by turns."""
+    """Add and subtract an error in a chequered pattern."""
     signs = np.where(np.indices((*SIZE, 3)).sum(0) % 2, 1, -1)
     return [pixels + error * signs for pixels in frames]
 
 
-def test_the_truth_itself_reads_the_limit_of_8_bits(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_the_truth_itself_scores_the_limit_of_8_bits(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     graded = grade(write(tmp_path / "s.csv", table(frames)), truth, size=SIZE)
     assert graded.psnr_db == pytest.approx(10 * log10(255**2 * 12), abs=1e-12)
     assert graded.psnr_db == pytest.approx(58.92, abs=0.005)
-    assert [one.name for one in graded.sequences] == ["0", "1"]
-    assert [len(one.psnr_db) for one in graded.sequences] == [4, 3]  # the given frame is left out
+    assert [sequence.name for sequence in graded.sequences] == ["0", "1"]
+    assert [len(sequence.psnr_db) for sequence in graded.sequences] == [4, 3]  # without the given frame
     assert graded.parts == {}
 
 
 @pytest.mark.parametrize("error", [1, 7, 100, 2.5])
-def test_a_constant_error_is_20_log_255_over_it(
+def test_a_constant_error_scores_20_log_255_over_the_error(
     truth: Path, frames: list[np.ndarray], tmp_path: Path, error: float
 ) -> None:
     graded = grade(write(tmp_path / "s.csv", table(shifted(frames, error))), truth, size=SIZE)
-    for one in graded.sequences:
-        assert one.psnr_db == pytest.approx(20 * log10(255 / error), abs=1e-9)
+    for sequence in graded.sequences:
+        assert sequence.psnr_db == pytest.approx(20 * log10(255 / error), abs=1e-9)
 
 
-def test_decibels_are_averaged_and_not_squared_errors(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
-    """Frame k of each sequence is wrong by 2^k; copying the first frame is compared with plain numpy."""
+def test_the_mean_is_over_decibels(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """Make frame k of each sequence wrong by 2^k, and compare copies of the first frame with plain numpy."""
     wrong = [np.stack([shifted([frame], 2**k)[0] for k, frame in enumerate(pixels)]) for pixels in frames]
     graded = grade(write(tmp_path / "s.csv", table(wrong)), truth, size=SIZE)
     by_frame = [20 * log10(255 / 2**k) for k in (1, 2, 3, 4, 1, 2, 3)]
@@ -92,7 +94,7 @@ def test_decibels_are_averaged_and_not_squared_errors(truth: Path, frames: list[
     assert graded.copied_psnr_db == pytest.approx(np.mean(copied), abs=1e-9)
 
 
-def test_neither_the_given_frame_nor_those_after_the_last_count(
+def test_the_given_frame_and_frames_after_the_last_do_not_count(
     truth: Path, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     right = shifted(frames, 4)
@@ -101,7 +103,7 @@ def test_neither_the_given_frame_nor_those_after_the_last_count(
         pixels[0] = pixels[3:] = 0
     files = [write(tmp_path / f"{k}.csv", table(pixels)) for k, pixels in enumerate((right, ruined))]
     grades = [grade(file, truth, size=SIZE, last_frame=2) for file in files]
-    assert [len(one.psnr_db) for one in grades[1].sequences] == [2, 2]
+    assert [len(sequence.psnr_db) for sequence in grades[1].sequences] == [2, 2]
     assert grades[0].psnr_db == grades[1].psnr_db == pytest.approx(20 * log10(255 / 4))
     assert grade(files[1], truth, size=SIZE, last_frame=3).psnr_db < grades[1].psnr_db
 
@@ -121,30 +123,27 @@ def test_the_last_frame_that_counts_is_number_600(tmp_path: Path) -> None:
     assert graded.psnr_db < LIMIT_DB - 0.05
 
 
-def test_larger_truth_is_resized_as_it_is_when_packed(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_larger_truth_is_resized(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     for sequence, pixels in enumerate(frames):
         for number, frame in enumerate(pixels):
             doubled = frame.repeat(2, axis=0).repeat(2, axis=1)
             write_png(tmp_path / "data/test/test_img" / str(sequence) / f"frame{number}.png", doubled)
     graded = grade(write(tmp_path / "s.csv", table(frames)), tmp_path / "data", size=SIZE)
-    assert 20 < graded.psnr_db < LIMIT_DB  # bilinear blurs across the doubled pixels
-
-
-# The board's split
+    assert 20 < graded.psnr_db < LIMIT_DB  # bilinear interpolation blurs the doubled pixels
 
 
 USAGES = ["Public", "Public", "Private", "Public", "Private", "Private", "Private", "public", "Ignored"]
-"""Rows 0 and 5 are the given frames: they count for no part, whatever is said of them."""
+"""Rows 0 and 5 are the given frames, which count for no part."""
 
 
 def write_parts(path: Path, usages: list[str]) -> Path:
-    """As Kaggle's solution files: the true values too, in between."""
+    """Write a file like Kaggle's solution files, with the true values between id and Usage."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["id", "0", "Usage"], *([k, 7, usage] for k, usage in enumerate(usages))])
     return path
 
 
-def test_public_and_private_parts(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_public_and_private_parts_have_their_own_scores(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     wrong = [np.stack([shifted([frame], 2**k)[0] for k, frame in enumerate(pixels)]) for pixels in frames]
     file = write(tmp_path / "s.csv", table(wrong))
     graded = grade(file, truth, size=SIZE, parts=write_parts(tmp_path / "parts.csv", USAGES))
@@ -157,22 +156,22 @@ def test_public_and_private_parts(truth: Path, frames: list[np.ndarray], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("usages", "said"),
+    ("usages", "message"),
     [
         (USAGES[:-1], "no line with id 8"),
         ([*USAGES, "Public"], r"line 11: the id is '9'; expected each of 0 to 8 once"),
         ([*USAGES[:4], "Secret", *USAGES[5:]], "line 6: the Usage is 'Secret'; expected Public, Private, Ignored"),
     ],
 )
-def test_parts_that_do_not_fit(
-    truth: Path, frames: list[np.ndarray], tmp_path: Path, usages: list[str], said: str
+def test_a_split_that_does_not_fit_is_refused(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, usages: list[str], message: str
 ) -> None:
     file = write(tmp_path / "s.csv", table(frames))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         grade(file, truth, size=SIZE, parts=write_parts(tmp_path / "parts.csv", usages))
 
 
-def test_an_id_named_twice_is_no_split(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_split_with_a_repeated_id_is_refused(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     file, parts = write(tmp_path / "s.csv", table(frames)), write_parts(tmp_path / "parts.csv", USAGES)
     with parts.open("a") as more:
         more.write("3,7,Private\n")
@@ -180,13 +179,10 @@ def test_an_id_named_twice_is_no_split(truth: Path, frames: list[np.ndarray], tm
         grade(file, truth, size=SIZE, parts=parts)
 
 
-def test_a_file_without_usages_is_no_split(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_split_without_usages_is_refused(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     file = write(tmp_path / "s.csv", table(frames))
     with pytest.raises(InputError, match=r"s\.csv begins with 'id,0,1,.*columns id and Usage"):
         grade(file, truth, size=SIZE, parts=file)
-
-
-# What is wrong with a submission
 
 
 def set_cell(row: int, column: int, text: str) -> Callable[[Rows], None]:
@@ -229,16 +225,16 @@ WRONG: dict[str, tuple[Callable[[Rows], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named(truth: Path, frames: list[np.ndarray], tmp_path: Path, name: str) -> None:
-    change, said = WRONG[name]
+def test_the_message_names_what_is_wrong(truth: Path, frames: list[np.ndarray], tmp_path: Path, name: str) -> None:
+    change, message = WRONG[name]
     rows = table(frames)
     change(rows)
     file = write(tmp_path / "wrong.csv", rows)
-    with pytest.raises(InputError, match=rf"wrong\.csv.*{said}"):
+    with pytest.raises(InputError, match=rf"wrong\.csv.*{message}"):
         grade(file, truth, size=SIZE)
 
 
-def test_a_file_that_is_no_text_or_is_not_there(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_binary_or_missing_file_is_refused(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     text = write(tmp_path / "s.csv", table(frames)).read_bytes()
     (tmp_path / "binary.csv").write_bytes(text[:10_000] + b"\xff\xfe" + text[10_000:])
     (tmp_path / "zeros.csv").write_bytes(text[:10_000] + bytes(50) + text[10_050:])
@@ -247,7 +243,7 @@ def test_a_file_that_is_no_text_or_is_not_there(truth: Path, frames: list[np.nda
             grade(tmp_path / name, truth, size=SIZE)
 
 
-def test_decimals_spaces_and_line_ends_of_other_systems_are_fine(
+def test_decimals_spaces_and_other_line_ends_are_accepted(
     truth: Path, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     rows = table(frames)
@@ -256,13 +252,13 @@ def test_decimals_spaces_and_line_ends_of_other_systems_are_fine(
     assert grade(tmp_path / "s.csv", truth, size=SIZE).psnr_db == pytest.approx(LIMIT_DB)
 
 
-def test_a_submission_is_never_held_whole(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
-    """What is wrong in row 1 is said before the rest is read, were it endless."""
+def test_a_submission_is_read_row_by_row(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """Expect the error in row 1 although the end of the file is not text."""
     rows = table(frames)
     rows[2][0] = "7"
     file = write(tmp_path / "s.csv", rows)
     with file.open("ab") as more:
-        more.write(b"\xff")  # no text: an error of its own, if it were read
+        more.write(b"\xff")
     with pytest.raises(InputError, match="row 1: its id is '7'"):
         grade(file, truth, size=SIZE)
 
@@ -277,7 +273,7 @@ def test_sequences_and_frames_are_in_the_order_of_their_numbers(tmp_path: Path) 
     assert [path.name for path in listed["10"]] == ["frame9.png", "frame10.png", "frame100.png"]
 
 
-def no_pictures(folder: Path) -> None:
+def no_images(folder: Path) -> None:
     for path in (folder / "1").iterdir():
         path.unlink()
 
@@ -288,30 +284,30 @@ def photo_only(folder: Path) -> None:
 
 
 def damaged(folder: Path) -> None:
-    (folder / "1" / "frame9.png").write_bytes(b"no picture")
+    (folder / "1" / "frame9.png").write_bytes(b"not an image")
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
-        (no_pictures, "1 has no numbered pictures"),
-        (photo_only, "1 has 1 picture; expected every true frame"),
-        (damaged, r"frame9\.png is no readable picture"),
+        (no_images, "1 has no numbered images"),
+        (photo_only, "1 has 1 image; expected every true frame"),
+        (damaged, r"frame9\.png is not a readable image"),
         (shutil.rmtree, "is not a folder; expected the true frames"),
     ],
 )
-def test_truth_that_is_none(
-    truth: Path, frames: list[np.ndarray], tmp_path: Path, harm: Callable[[Path], None], said: str
+def test_wrong_truth_is_refused(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, harm: Callable[[Path], None], message: str
 ) -> None:
     copy = tmp_path / "truth"
     shutil.copytree(truth, copy)
     harm(copy)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         grade(write(tmp_path / "s.csv", table(frames)), copy, size=SIZE)
 
 
-def test_a_dancers_own_frames_are_the_truth(tmp_path: Path) -> None:
-    """The order of colours and pixels: a moving picture, not noise, written by the submission's own writer."""
+def test_the_order_of_colours_and_pixels_is_that_of_the_submission(tmp_path: Path) -> None:
+    """Score frames of the dancer that `csv_row` wrote."""
     pixels = dance(4, size=SIZE).recording.frames
     for number, frame in enumerate(pixels):
         write_png(tmp_path / "frames" / f"{number}.png", frame)

@@ -1,4 +1,4 @@
-"""The plan of an experiment: read as it was written, its runs in order, and held to what was asked for."""
+"""The plan of an experiment: reading, order of the runs, and comparison of requests."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ CONFIGS = {name: build_config("lab4", flags={"steps": 9, "batch_size": n}) for n
 
 
 def planned(out: Path, configs: Mapping[str, Config] = CONFIGS, **changes: Any) -> Plan:
-    """A plan written by hand and read again."""
+    """Write a plan by hand and read it."""
     content = {
         "experiment": "kinds",
         "question": "Which kind?",
@@ -33,14 +33,14 @@ def planned(out: Path, configs: Mapping[str, Config] = CONFIGS, **changes: Any) 
     return read_plan(out)[0]
 
 
-def test_a_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert (plan.name, plan.question, plan.data) == ("kinds", "Which kind?", tmp_path / "data")
     assert (plan.futures, plan.seeds, plan.out, dict(plan.configs)) == (4, (5, 6), tmp_path, CONFIGS)
     assert read_plan(tmp_path)[1] == {"num_seeds": 2}
 
 
-def test_runs_go_seed_by_seed_each_under_its_own_seed(tmp_path: Path) -> None:
+def test_runs_are_ordered_by_seed(tmp_path: Path) -> None:
     runs = planned(tmp_path).runs
     assert [run.name for run in runs] == [f"{name}-seed{seed}" for seed in (5, 6) for name in "abc"]
     assert [(run.setting, run.config.seed) for run in runs] == [(name, seed) for seed in (5, 6) for name in "abc"]
@@ -48,7 +48,7 @@ def test_runs_go_seed_by_seed_each_under_its_own_seed(tmp_path: Path) -> None:
     assert runs[4].folder == tmp_path / "runs" / "b-seed6"
 
 
-def test_a_run_is_finished_by_its_scores_or_its_failure_alone(tmp_path: Path) -> None:
+def test_a_run_is_finished_if_it_has_scores_or_a_failure(tmp_path: Path) -> None:
     begun, scored, failed, untouched, *_ = planned(tmp_path).runs
     for run in (begun, scored):
         run.folder.mkdir(parents=True)
@@ -56,11 +56,11 @@ def test_a_run_is_finished_by_its_scores_or_its_failure_alone(tmp_path: Path) ->
     (scored.folder / "scores.json").touch()
     write_json(failed.failure, {"failed": "why"})
     assert [run.finished for run in (begun, scored, failed, untouched)] == [False, True, True, False]
-    assert failed.failure.parent == failed.folder.parent  # beside it: --force within a run would take it away
+    assert failed.failure.parent == failed.folder.parent  # beside the folder, which --force empties
 
 
 @pytest.mark.parametrize("missing", ["experiment", "question", "data", "seeds", "futures", "settings", "request"])
-def test_a_plan_that_lacks_something_is_none(tmp_path: Path, missing: str) -> None:
+def test_an_incomplete_plan_is_refused(tmp_path: Path, missing: str) -> None:
     planned(tmp_path)
     content = json.loads((tmp_path / PLAN).read_text())
     del content[missing]
@@ -69,7 +69,7 @@ def test_a_plan_that_lacks_something_is_none(tmp_path: Path, missing: str) -> No
         read_plan(tmp_path)
 
 
-def test_a_folder_without_a_plan_or_with_a_damaged_one(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected the plan of an experiment"):
         read_plan(tmp_path)
     with pytest.raises(InputError, match="not the plan"):
@@ -79,11 +79,11 @@ def test_a_folder_without_a_plan_or_with_a_damaged_one(tmp_path: Path) -> None:
         planned(tmp_path, settings={"a": changed})
 
 
-def test_the_same_request_goes_on_and_another_is_named(tmp_path: Path) -> None:
+def test_another_request_is_refused_with_the_first_difference(tmp_path: Path) -> None:
     before = {"num_seeds": 2, "settings": {"a": {"training": {"batch_size": 2}}}}
     check_same_request(tmp_path, before, json.loads(json.dumps(before)))
-    with pytest.raises(InputError, match=r"begun with num_seeds = 2, now it is 3; go on with the same"):
+    with pytest.raises(InputError, match=r"started with num_seeds = 2, but now it is 3; use the same"):
         check_same_request(tmp_path, before, before | {"num_seeds": 3})
     added = {"a": {"training": {"batch_size": 2}}, "b": {"training": {"batch_size": 4}}}
-    with pytest.raises(InputError, match=r"settings.b.training.batch_size = None, now it is 4"):
+    with pytest.raises(InputError, match=r"settings.b.training.batch_size = None, but now it is 4"):
         check_same_request(tmp_path, before, before | {"settings": added})

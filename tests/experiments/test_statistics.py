@@ -1,6 +1,8 @@
-"""Intervals, pairing by seed, and the measures that findings are made of."""
+"""Intervals, pairing by seed, and measures of runs."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +29,10 @@ from posecast.experiments.statistics import (
 )
 
 
-def made_up(psnr: float = 20.0, **columns: list) -> Run:
-    """A run whose log has these columns, and whose rollout has this PSNR."""
+def make_run(psnr: float = 20.0, **columns: Sequence[float | None]) -> Run:
+    """Return a run with these columns of the log and this PSNR."""
     length = max((len(values) for values in columns.values()), default=0)
-    log: list[dict] = [{"epoch": k} for k in range(length)]
+    log: list[dict[str, Any]] = [{"epoch": k} for k in range(length)]
     for name, values in columns.items():
         for entry, value in zip(log, values, strict=False):
             entry[name] = value
@@ -48,68 +50,68 @@ def outcome(name: str, *runs: Run) -> Outcome:
     return Outcome(name, RECIPES["lab4"], dict(enumerate(runs)), {})
 
 
-def test_the_table_of_t_is_students() -> None:
+def test_the_table_has_the_quantiles_of_students_t() -> None:
     for k, value in enumerate(T_975):
         assert value == pytest.approx(stats.t.ppf(0.975, k + 1), abs=1e-3)
     assert pytest.approx(stats.t.ppf(0.975, len(T_975) + 1), abs=1e-3) == T_975_BEYOND
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_95_per_cent_of_the_intervals_contain_the_true_mean() -> None:
     rng = np.random.default_rng(0)
     covered = [abs(e.mean - 5.0) <= e.half_width for e in (estimate(rng.normal(5, 2, 3).tolist()) for _ in range(4000))]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
-    one = estimate([3.0])
-    assert (one.mean, one.half_width, one.sign, str(one)) == (3.0, math.inf, 0, "3.00")
+    single = estimate([3.0])
+    assert (single.mean, single.half_width, single.sign, str(single)) == (3.0, math.inf, 0, "3.00")
     assert str(estimate([])) == "–"
     assert estimate([1.0, math.nan, 1.0]).num_seeds == 2
 
 
-def test_pairing_takes_away_what_a_seed_does_to_both() -> None:
-    low = outcome("low", made_up(20.0), made_up(25.0), made_up(30.0))
-    high = outcome("high", made_up(20.5), made_up(25.6), made_up(30.4))
+def test_pairing_removes_the_variation_between_seeds() -> None:
+    low = outcome("low", make_run(20.0), make_run(25.0), make_run(30.0))
+    high = outcome("high", make_run(20.5), make_run(25.6), make_run(30.4))
     assert paired(high, low, psnr_db).sign == 1
-    assert estimate([20.5, 25.6, 30.4]).half_width > 10  # without pairing nothing could be told
+    assert estimate([20.5, 25.6, 30.4]).half_width > 10  # unpaired, the interval is far larger than the difference
     assert best_of([low, high], psnr_db) is high
-    noisy = outcome("noisy", made_up(21.5), made_up(24.0), made_up(30.6))
+    noisy = outcome("noisy", make_run(21.5), make_run(24.0), make_run(30.6))
     assert best_of([low, noisy], psnr_db) is None
-    assert best_of([low, high, noisy], psnr_db) is None  # above one only
+    assert best_of([low, high, noisy], psnr_db) is None  # above one of two
     assert best_of([high], psnr_db) is None
 
 
 def test_swing_is_the_mean_relative_change_of_neighbours() -> None:
-    run = made_up(loss=[1.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    run = make_run(loss=[1.0, 2.0, 1.0, 1.0, 1.0, 1.0])
     assert swing("loss")(run) == pytest.approx(100 * 2 * math.log(2) / 5)
     assert swing("loss", 0.5, 1.0)(run) == 0.0
-    assert math.isnan(swing("loss")(made_up(loss=[1.0])))
-    gaps = made_up(loss=[1.0, None, 2.0])  # only some epochs were validated
+    assert math.isnan(swing("loss")(make_run(loss=[1.0])))
+    gaps = make_run(loss=[1.0, None, 2.0])  # only some epochs were validated
     assert swing("loss")(gaps) == pytest.approx(100 * math.log(2))
 
 
-def test_ending_and_fall_look_at_three_epochs() -> None:
-    run = made_up(loss=[9.0, 3.0, 2.0, 1.0], validation_psnr_db=[10.0, 20.0, 20.0, 20.0, 18.0, 18.0, 18.0])
+def test_ending_and_fall_average_over_three_epochs() -> None:
+    run = make_run(loss=[9.0, 3.0, 2.0, 1.0], validation_psnr_db=[10.0, 20.0, 20.0, 20.0, 18.0, 18.0, 18.0])
     assert ending("loss")(run) == pytest.approx(2.0)
     assert fall_db(run) == pytest.approx(2.0)
-    assert fall_db(made_up(validation_psnr_db=[1.0, 2.0, 3.0, 4.0])) == 0.0
+    assert fall_db(make_run(validation_psnr_db=[1.0, 2.0, 3.0, 4.0])) == 0.0
 
 
-def test_stretches_and_wobble() -> None:
-    run = made_up(20.0)
+def test_stretch_and_wobble_of_an_alternating_psnr() -> None:
+    run = make_run(20.0)
     assert stretch_db(0, 10)(run) == pytest.approx(20.0)
     assert wobble_db(0, None)(run) == pytest.approx(1.0)
     assert math.isnan(wobble_db(100, None)(run))
 
 
-def test_sequences_of_several_lengths_are_averaged_where_they_reach() -> None:
-    run = made_up()
+def test_each_frame_is_averaged_over_the_sequences_that_reach_it() -> None:
+    run = make_run()
     run.scores["sequences"] = [{"psnr_db": {"mean": [1.0, 2.0, 3.0]}}, {"psnr_db": {"mean": [3.0]}}]
     assert frames_db(run).tolist() == [2.0, 2.0, 3.0]
     assert np.isnan(mean_of(rectangle([[math.nan, 1.0]]))).tolist() == [True, False]
 
 
-def test_curves_have_a_row_a_seed() -> None:
-    one = outcome("one", made_up(loss=[1.0, 2.0]), made_up(loss=[3.0]))
-    assert one.curves("loss").shape == (2, 2)
-    assert np.isnan(one.curves("loss")[1, 1])
+def test_curves_have_a_row_per_seed() -> None:
+    setting = outcome("one", make_run(loss=[1.0, 2.0]), make_run(loss=[3.0]))
+    assert setting.curves("loss").shape == (2, 2)
+    assert np.isnan(setting.curves("loss")[1, 1])

@@ -1,1 +1,1 @@
-"""One file for each group of commands, flags, bars, tables, the demo."""
+"""Command line: a file for each group of commands, and what they share."""

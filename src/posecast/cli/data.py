@@ -1,14 +1,13 @@
-"""Footage: the synthetic dancer written, any data set read and judged."""
+"""Commands for data sets: draw the synthetic dancer, extract a video, check a folder."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.cli.options import Force, Out
+from posecast.cli.options import Force, Out, print_result
 from posecast.config.schema import parse_size
 from posecast.errors import InputError
 
@@ -17,16 +16,18 @@ def synth(
     out: Out,
     /,
     *,
-    sequences: Annotated[int, Parameter(help="Training recordings.")] = 3,
+    sequences: Annotated[int, Parameter(help="Number of training recordings.")] = 3,
     frames: Annotated[int, Parameter(help="Frames in each recording.")] = 630,
-    size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "32x64",
+    size: Annotated[str, Parameter(help="Height x width of the images.")] = "32x64",
     seed: Annotated[int, Parameter(help="Seed of the choreography.")] = 0,
-    look: Annotated[int, Parameter(help="Which dancer, in which room.")] = 0,
+    look: Annotated[int, Parameter(help="Index of the dancer's look and background.")] = 0,
     looks: Annotated[
         int,
-        Parameter(help="How many dancers take turns, from --look on; if more than 1, val shows one more, never seen."),
+        Parameter(
+            help="Number of dancers that take turns, from --look on; if more than 1, val shows another, unseen one."
+        ),
     ] = 1,
-    hidden: Annotated[float, Parameter(help="How strong what poses do not tell is; 0: nothing.")] = 1.0,
+    hidden: Annotated[float, Parameter(help="Strength of what poses do not determine; 0: nothing.")] = 1.0,
     force: Force = False,
 ) -> None:
     """Write the synthetic dancer in the course's layout: training recordings, one for val, one test sequence."""
@@ -36,40 +37,44 @@ def synth(
     if sequences < 1 or sequences > 100_000:
         raise InputError(f"--sequences is {sequences}; expected a number from 1 to 100000.")
     if looks < 1 or looks > sequences:
-        raise InputError(f"--looks is {looks}; expected a number from 1 to --sequences, {sequences}: a look needs one.")
+        raise InputError(
+            f"--looks is {looks}; expected a number from 1 to --sequences, {sequences}: each look needs a recording."
+        )
     choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden, looks)
     with counting("writing") as progress:
-        ceiling = write_synthetic(out, choreography, force=force, progress=progress)
-    print(f"{out}: {sequences} training recordings, val and test, {frames} frames each, {size}.")
+        ceiling_db = write_synthetic(out, choreography, force=force, progress=progress)
+    print_result(f"{out}: {sequences} training recordings, val and test, {frames} frames each, {size}.")
     if looks > 1:
-        print(f"The training recordings show {looks} dancers, val another.")
-    print(f"A prediction of the mean over what poses do not tell could at most reach {ceiling:.1f} dB on val.")
+        print(f"The training recordings show {looks} dancers, val another one.")
+    print(f"Poses do not determine everything: a prediction of the mean can reach at most {ceiling_db:.1f} dB on val.")
 
 
 def extract(
     *paths: Annotated[Path, Parameter(help="Videos, or folders of videos; then the folder to write.")],
-    size: Annotated[str, Parameter(help="Height x width of the pictures.")] = "64x64",
+    size: Annotated[str, Parameter(help="Height x width of the images.")] = "64x64",
     fps: Annotated[
-        float | None, Parameter(help="Frames per second; if not given, the first video's own, at most 30.")
+        float | None, Parameter(help="Frames per second; if not given, those of the first video, at most 30.")
     ] = None,
     crop: Annotated[
         Literal["steady", "follow", "whole"],
-        Parameter(help="One window around all the person does; one that goes with them; or the whole frame."),
+        Parameter(help="One window around all positions of the person; one that follows them; or the whole frame."),
     ] = "steady",
-    val: Annotated[str, Parameter(help="How much to keep for validation, at the end.")] = "15%",
-    person: Annotated[int, Parameter(help="Whom to follow: 1 is the largest when first seen, 2 the next.")] = 1,
-    start: Annotated[str, Parameter(help="Begin here in each video: seconds, or 1:30.")] = "0",
-    end: Annotated[str | None, Parameter(help="End here in each video.")] = None,
+    val: Annotated[str, Parameter(help="Share of the footage, at its end, to keep for validation.")] = "15%",
+    person: Annotated[int, Parameter(help="Person to follow: 1 is the largest at the start, 2 the next.")] = 1,
+    start: Annotated[str, Parameter(help="Start in each video: seconds, or 1:30.")] = "0",
+    end: Annotated[str | None, Parameter(help="End in each video.")] = None,
     keypoints: Annotated[
         Path | None,
-        Parameter(help="Keypoints made elsewhere, of one video: a folder of OpenPose JSON, or a COCO keypoint file."),
+        Parameter(help="Existing keypoints of one video: a folder of OpenPose JSON, or a COCO keypoint file."),
     ] = None,
-    preview: Annotated[bool, Parameter(help="Also write preview.mp4: footage with the skeleton, pose map.")] = False,
+    preview: Annotated[
+        bool, Parameter(help="Also write preview.mp4: the footage with the skeleton, and the pose map.")
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Make a data set of your own video: poses found, one person cut out, split into train and val.
+    """Make a data set of your own video: find poses, crop one person, split into train and val.
 
-    Interrupted, the same command goes on. Finding poses needs the extra: pip install 'posecast[video]'.
+    After an interruption the same command continues. Finding poses needs: pip install 'posecast[video]'.
     """
     from posecast.cli.progress_bars import stages
     from posecast.cli.tables import print_extracted
@@ -82,57 +87,66 @@ def extract(
     *videos, out = paths
     if keypoints is not None and (len(videos) > 1 or videos[0].is_dir()):
         raise InputError("--keypoints are of one video; expected one file and the folder to write.")
-    asked = Extraction(fps, parse_size(size), crop, parse_share(val), person, parse_time(start), None, preview)
-    if end is not None:
-        asked = replace(asked, end_s=parse_time(end))
-    imported = Imported(keypoints) if keypoints else None
+    end_s = None if end is None else parse_time(end)
+    request = Extraction(fps, parse_size(size), crop, parse_share(val), person, parse_time(start), end_s, preview)
+    estimator = Imported(keypoints, videos[0]) if keypoints else None
     with stages() as progress:
-        found = extract_videos(videos, out, asked, estimator=imported, force=force, progress=progress)
-    print_extracted(out, found)
+        extracted = extract_videos(videos, out, request, estimator=estimator, force=force, progress=progress)
+    print_extracted(out, extracted)
 
 
 def parse_share(text: str) -> float:
-    """15% or 15 as 0.15."""
+    """Return a percentage, "15%" or "15", as a share."""
     try:
-        return float(text.removesuffix("%")) / 100
+        percent = float(text.removesuffix("%"))
     except ValueError:
         raise InputError(f"--val is {text!r}; expected a percentage such as 15%.") from None
+    if 0 < percent < 1 and not text.endswith("%"):
+        raise InputError(f"--val is {text}, but is in percent; for that share of the footage write {100 * percent:g}%.")
+    return percent / 100
 
 
 def parse_time(text: str) -> float:
-    """90, 90.5 or 1:30 in seconds."""
+    """Return a time, such as "90", "90.5", "1:30" or "1:02:30", in seconds."""
     try:
-        minutes, _, seconds = text.rpartition(":")
-        return 60 * float(minutes or 0) + float(seconds)
+        time_s = 0.0
+        for part in text.split(":"):
+            time_s = 60 * time_s + float(part)
     except ValueError:
-        raise InputError(f"{text!r} is no time; expected seconds, such as 90, or minutes, such as 1:30.") from None
+        raise InputError(f"{text!r} is not a time; expected seconds, such as 90, or minutes, such as 1:30.") from None
+    return time_s
 
 
 def check(
-    folder: Annotated[Path, Parameter(help="A data set in the course's layout, or a run folder.")],
+    folder: Annotated[Path, Parameter(help="Data set in the course's layout, or run folder.")],
     /,
 ) -> None:
-    """Read a data set, or a run folder, whole. Errors exit with 2; remarks are listed."""
+    """Read every file of a data set or a run folder; list errors (exit status 2) and remarks (exit status 0)."""
     if (folder / "config.json").is_file() or (folder / "state").is_dir():
         check_run(folder)
-        return
-    data = folder
+    else:
+        check_data_set(folder)
+
+
+def check_data_set(data: Path) -> None:
+    """Print what a data set holds; raise InputError if it cannot be trained on."""
     from posecast.cli.progress_bars import counting
     from posecast.cli.tables import print_check
-    from posecast.data.check import check as check_data
+    from posecast.data.check import check as read_data
 
     with counting("reading") as progress:
-        result = check_data(data, progress=progress)
-    if not print_check(result):
-        raise InputError(f"{data} cannot be trained on; mend the errors listed above.")
+        result = read_data(data, progress=progress)
+    print_check(result)
+    if result.errors:
+        raise InputError(f"{data} cannot be trained on; correct the errors listed above.")
 
 
 def check_run(run: Path) -> None:
-    """Is what a run folder says is there whole, and can it go on?"""
+    """Print what a run folder holds; raise InputError if it is damaged."""
     from posecast.cli.tables import print_inspection
     from posecast.training.check_run import inspect_run
 
-    found = inspect_run(run)
-    print_inspection(found)
-    if found.errors:
+    inspection = inspect_run(run)
+    print_inspection(inspection)
+    if inspection.errors:
         raise InputError(f"{run} is damaged; see the errors listed above.")

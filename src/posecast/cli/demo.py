@@ -1,6 +1,7 @@
-"""The whole story on the embedded dancer: footage, training, scores, a report, within so many minutes.
+"""Demonstration on the synthetic dancer: data set, training, scores and report within a number of minutes.
 
-In: an output folder and a few numbers. Out: OUT/data, OUT/run, OUT/report.html. Each step is what a command does.
+In: an output folder, a configuration and the choreography. Out: OUT/data, OUT/run, OUT/report.html.
+Next: `train.py`, whose command `demo` calls this.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import posecast
 from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dataset import Choreography, write_synthetic
-from posecast.data.recordings import Recording
-from posecast.evaluation.evaluate import evaluate
+from posecast.data.recordings import Footage, Recording
+from posecast.evaluation.evaluate import EvaluationOptions, evaluate
 from posecast.evaluation.evaluate_run import score_run
 from posecast.evaluation.scores import Scores
 from posecast.files import claim_folder, write_json
@@ -27,17 +28,20 @@ from posecast.reporting.run_report import write_report
 from posecast.training.state import Callback
 from posecast.training.train import train
 
+Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Function that shows a progress bar with a label, in whose context a function of (done, total) updates it."""
+
 MARKER = "demo.json"
 WRITTEN = (MARKER, "data", "run", "report.html")
 FUTURES = (10, 5, 3, 2)
-"""As many futures are scored as there is time for."""
+"""Numbers of futures to score; the first that the time allows is taken."""
 SCORING_SHARE = 0.25
-"""The largest share of the time that scoring may take."""
-LATE_SHARE = 0.05
-"""How much later than asked the end may come, as a share of the time."""
-PAGE_SECONDS = 6.0
-"""Baselines, pictures and the page."""
-MEASURED_FRAMES = 33
+"""Largest share of the time that scoring may take."""
+OVERRUN_SHARE = 0.05
+"""Largest overrun of the requested time, as a share of it."""
+REPORT_SECONDS = 6.0
+"""Time for the baselines, the samples and the report."""
+NUM_MEASURED_FRAMES = 33
 
 
 def demo(
@@ -46,55 +50,81 @@ def demo(
     choreography: Choreography,
     *,
     minutes: float,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     callback: Callback,
-    counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+    counting: Counting,
 ) -> Scores:
-    """Make everything into `out` within `minutes`, replacing an earlier demo there; returns the scores.
+    """Write a data set, a run and its report into `out`, replacing an earlier demonstration there.
 
-    The configuration's own budget is not used. `counting` makes a progress bar with a label. Raises InputError.
+    Args:
+        out: Output folder.
+        config: Configuration of the run; its budget is not used.
+        choreography: Data set to draw.
+        minutes: Time for everything.
+        notify: Called with a sentence before each step.
+        callback: Callback of training.
+        counting: Function that shows a progress bar with a label.
+
+    Returns:
+        Scores on the validation split.
+
+    Raises:
+        InputError: If `out` holds anything else.
     """
-    ends = time.monotonic() + 60.0 * minutes
+    deadline = time.monotonic() + 60.0 * minutes
     claim_folder(out, marker=MARKER, ours=WRITTEN, force=True)
     write_json(out / MARKER, {"posecast": posecast.__version__})
-    c = choreography
-    say(f"Drawing {c.sequences} recordings of {c.frames} frames, and one to be judged by ({out}/data)")
-    with counting("drawing") as progress:
-        ceiling = write_synthetic(out / "data", choreography, progress=progress)
-    say(f"What the poses do not tell limits a prediction of the mean to {ceiling:.1f} dB")
-    with counting("packing") as progress:
-        footage = load_footage(out / "data", parse_size(config.size), progress=progress)
-    judged = footage.validation[0]
+    footage = draw_footage(out / "data", parse_size(config.size), choreography, notify, counting)
+    recording = footage.validation[0]
     untrained = Predictor(config).eval().requires_grad_(False)
-    left = ends - time.monotonic()
-    futures = futures_within(SCORING_SHARE * left, untrained, judged)
-    training_s = max(1.0, left - scoring_seconds(untrained, judged, futures))
-    say(f"Training for {training_s / 60:.1f} of {minutes:g} minutes ({out}/run)")
+    left = deadline - time.monotonic()
+    futures = futures_within(SCORING_SHARE * left, untrained, recording)
+    training_s = max(1.0, left - scoring_seconds(untrained, recording, futures))
+    notify(f"Training for {training_s / 60:.1f} of {minutes:g} minutes ({out}/run)")
     budget = Budget(minutes=training_s / 60)
     train(dataclasses.replace(config, budget=budget), footage, out / "run", callback=callback)
-    left = ends + LATE_SHARE * 60.0 * minutes - time.monotonic()
-    futures = min(futures, futures_within(left, untrained, judged))  # it may be busier by now
-    fewer = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"
-    say(f"Rolling out {c.frames - 1} frames from one photo: the mean, then {futures} futures{fewer}")
+    left = deadline + OVERRUN_SHARE * 60.0 * minutes - time.monotonic()
+    futures = min(futures, futures_within(left, untrained, recording))  # the machine may be busier than before
+    remark = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"
+    notify(f"Rolling out {len(recording) - 1} frames from one photo: the prior mean, then {futures} futures{remark}")
     with counting("rolling out") as progress:
-        scores = score_run(out / "run", out / "data", futures=futures, seed=config.seed, progress=progress)
+        options = EvaluationOptions(futures=futures, seed=config.seed)
+        scores = score_run(out / "run", out / "data", options, progress=progress)
     write_report([out / "run"], out / "report.html", force=True)
     return scores
 
 
+def draw_footage(
+    data: Path,
+    size: tuple[int, int],
+    choreography: Choreography,
+    notify: Callable[[str], None],
+    counting: Counting,
+) -> Footage:
+    """Write the synthetic data set and load it at (height, width)."""
+    notify(
+        f"Drawing {choreography.sequences} recordings of {choreography.frames} frames, and one for validation ({data})"
+    )
+    with counting("drawing") as progress:
+        ceiling_db = write_synthetic(data, choreography, progress=progress)
+    notify(f"Poses do not determine everything: a prediction of the mean can reach at most {ceiling_db:.1f} dB")
+    with counting("packing") as progress:
+        return load_footage(data, size, progress=progress)
+
+
 def futures_within(seconds: float, predictor: Predictor, recording: Recording) -> int:
-    """The most futures that can be scored in so many seconds; at least the fewest."""
+    """Return the largest of `FUTURES` that can be scored within the time, or the smallest if none can."""
     return next((n for n in FUTURES if scoring_seconds(predictor, recording, n) <= seconds), FUTURES[-1])
 
 
 def scoring_seconds(predictor: Predictor, recording: Recording, futures: int) -> float:
-    """Seconds that scoring will take, from the scoring of a few frames."""
+    """Estimate the time of scoring a recording by scoring its first frames."""
     predictor.workers = Workers(machine_profile().shares)
     predictor.in_bfloat16 = resolve_precision("auto", "cpu") == "bf16-mixed"
-    count = min(len(recording), MEASURED_FRAMES)
-    piece = Recording(recording.name, recording.frames[:count], recording.poses[:count])
+    num_frames = min(len(recording), NUM_MEASURED_FRAMES)
+    beginning = Recording(recording.name, recording.frames[:num_frames], recording.poses[:num_frames])
     start = time.monotonic()
-    evaluate(predictor, [piece], futures=2)
+    evaluate(predictor, [beginning], futures=2)
     predictor.workers.close()
-    a_frame = (time.monotonic() - start) / (count * 4)
-    return PAGE_SECONDS + a_frame * len(recording) * (2 + futures)
+    seconds_per_frame = (time.monotonic() - start) / (num_frames * 4)
+    return REPORT_SECONDS + seconds_per_frame * len(recording) * (2 + futures)

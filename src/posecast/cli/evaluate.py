@@ -1,14 +1,15 @@
-"""Judging and using a run: scores, videos, pages."""
+"""Commands that use a trained run: scores, videos and reports."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from posecast.cli.options import Data, Force, OnDevice, Run, Seed, at_least_one, ready_device
+from posecast.cli.options import Data, Force, OnDevice, Run, Seed, check_at_least_one, prepare_device, print_result
 from posecast.errors import InputError
+from posecast.video.generate_request import GenerateRequest
 
 
 def evaluate(
@@ -16,100 +17,48 @@ def evaluate(
     /,
     *,
     data: Data,
-    split: Annotated[str, Parameter(help="The split to score on; it needs true frames.")] = "val",
+    split: Annotated[str, Parameter(help="Split to score on; it needs true frames.")] = "val",
     futures: Annotated[int, Parameter(help="Sampled rollouts of each sequence.")] = 10,
     seed: Seed = 0,
     bound: Annotated[
-        bool, Parameter(help="Also bound log p with 16 particles; takes as long as 32 more futures of one sequence.")
+        bool,
+        Parameter(help="Also bound log p with 16 particles; takes as long as 32 more futures of one sequence."),
     ] = False,
     device: OnDevice = "auto",
 ) -> None:
-    """Score rollouts against the truth: writes RUN/scores.json and RUN/samples, prints the table."""
+    """Score rollouts against the truth: write RUN/scores.json and RUN/samples, and print the table."""
     from posecast.cli.progress_bars import counting
     from posecast.cli.tables import print_scores
 
-    at_least_one("--futures", futures)
+    check_at_least_one("--futures", futures)
+    from posecast.evaluation.evaluate import EvaluationOptions
     from posecast.evaluation.evaluate_run import score_run
 
+    options = EvaluationOptions(split=split, futures=futures, seed=seed, bound=bound)
     with counting("rolling out") as progress:
-        scores = score_run(
-            run,
-            data,
-            split=split,
-            futures=futures,
-            seed=seed,
-            bound=bound,
-            device=ready_device(device),
-            progress=progress,
-        )
+        scores = score_run(run, data, options, device=prepare_device(device), progress=progress)
     print_scores(scores)
-    print(f"Written: {run}/scores.json. Next: posecast report {run} --out report.html")
+    print_result(f"Written: {run}/scores.json. Next: posecast report {run} --out report.html")
 
 
 def generate(
-    run: Run,
-    /,
-    *,
-    first_frame: Annotated[Path, Parameter(help="A picture of the person, of any size.")],
-    poses: Annotated[
-        Path,
-        Parameter(
-            help="What to follow: a folder of pose maps (the first of them the first frame's own), what 'posecast "
-            "extract' wrote, or a video of anybody."
-        ),
-    ],
-    out: Annotated[Path, Parameter(help="A .gif, .mp4 or .webp file, or a folder for one PNG a frame.")],
-    first_pose: Annotated[
-        Path | None,
-        Parameter(help="The first frame's pose map; without it, the one beside it in a data set, or estimated."),
-    ] = None,
-    person: Annotated[int, Parameter(help="Whom to follow in a video: 1 is the largest, 2 the next.")] = 1,
-    no_fit: Annotated[
-        bool, Parameter(help="Follow another person's keypoints as they are, not fitted to the trained person's body.")
-    ] = False,
-    audio: Annotated[bool, Parameter(help="Give the MP4 the sound of the video that is followed.")] = False,
-    seed: Seed = 0,
-    futures: Annotated[int, Parameter(help="How many different videos.")] = 1,
-    latent: Annotated[Literal["sample", "mean"], Parameter(help="z sampled from the prior, or its mean.")] = "sample",
-    fps: Annotated[
-        float | None, Parameter(help="Frames per second of the video; if not given, as what is followed, or 25.")
-    ] = None,
-    scale: Annotated[int, Parameter(help="Enlarge every pixel of a video to a square of this side.")] = 1,
-    device: OnDevice = "auto",
-    force: Force = False,
+    run: Run, /, *, request: Annotated[GenerateRequest, Parameter(name="*")], device: OnDevice = "auto"
 ) -> None:
-    """Drive the person of one photo through a sequence of poses."""
+    """Make the person of one photo follow a sequence of poses."""
+    check_at_least_one("--futures", request.futures)
+    check_at_least_one("--scale", request.scale)
+    check_at_least_one("--person", request.person)
     from posecast.cli.progress_bars import stages
-    from posecast.video.generate import generate as generate_videos
+    from posecast.video.generate import generate as write_videos
 
-    at_least_one("--futures", futures)
-    at_least_one("--scale", scale)
-    at_least_one("--person", person)
     with stages() as progress:
-        written = generate_videos(
-            run,
-            first_frame=first_frame,
-            poses=poses,
-            out=out,
-            first_pose=first_pose,
-            person=person,
-            fitted=not no_fit,
-            audio=audio,
-            seed=seed,
-            futures=futures,
-            latent=latent,
-            fps=fps,
-            scale=scale,
-            force=force,
-            device=ready_device(device),
-            progress=progress,
-        )
-    print("Written: " + ", ".join(map(str, written)))
+        written = write_videos(run, request, device=prepare_device(device), progress=progress)
+    print_result("Written: " + ", ".join(map(str, written)))
 
 
 def report(
     *runs: Run,
-    out: Annotated[Path, Parameter(help="The page to write.")],
+    out: Annotated[Path, Parameter(help="HTML file to write.")],
     force: Force = False,
 ) -> None:
     """Show one run, or several beside each other, as one self-contained page."""
@@ -118,4 +67,4 @@ def report(
     if not runs:
         raise InputError("No run was given; expected one or more run folders.")
     write_report(list(runs), out, force=force)
-    print(f"Written: {out}")
+    print_result(f"Written: {out}")

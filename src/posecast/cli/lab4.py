@@ -1,18 +1,17 @@
-"""The student's own commands: the template's options in, the same as other commands of ours out.
+"""Commands of the course's template: its options, carried out by posecast's own commands.
 
-Each prints the posecast commands that it stands for, and returns their words; `main.py` runs them as if they had been
-typed. Next: `template.py`, which is the translation.
+Each command prints the posecast commands that do the same and returns them as words; `main.py` runs them.
+Next: `course/template.py`, which translates the options.
 """
 
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from posecast.cli.options import note, speaking
+from posecast.cli.options import print_note, with_verbosity
 from posecast.course.template import (
     SAME_VALUE,
     Words,
@@ -27,78 +26,79 @@ from posecast.errors import InputError
 
 lab4_app = App(
     name="lab4",
-    help="The course's Lab 4 under the names of its template: train, and test.",
+    help="The course's Lab 4 with the option names of its template: train and test.",
     default_parameter=Parameter(name_transform=lambda name: name, negative=(), consume_multiple=True),
 )
 
 
 @lab4_app.command
-@speaking
+@with_verbosity
 def train(*, options: Annotated[LabTrain, Parameter(name="*")]) -> list[Words]:
     """Train as the template's Trainer does, with the template's options.
 
-    Prints the equivalent posecast command first. Options that the template parsed and forgot work here.
+    The equivalent posecast command is printed first. Options that the template parses but ignores take effect here.
     """
     if options.test:
         commands = evaluate_words(options)
-        return announced(commands, imported_notes(commands), options, "val")
-    commands = [train_words(options)]
-    if options.resume and not options.dry_run:
-        require_same_options(options)
-    return announced(commands, notes(options), options, None)
+        print_commands(commands, import_notes(commands))
+        if not options.dry_run:
+            check_lengths(options, "val")
+    else:
+        commands = [train_words(options)]
+        if options.resume and not options.dry_run:
+            check_same_options(options)
+        print_commands(commands, notes(options))
+    return [] if options.dry_run else commands
 
 
 @lab4_app.command
-@speaking
+@with_verbosity
 def test(*, options: Annotated[LabTest, Parameter(name="*")]) -> list[Words]:
-    """Predict the test sequences as the template's Tester does: submission.csv and the GIFs.
+    """Predict the test sequences as the template's Tester does, into submission.csv and GIFs.
 
-    Prints the equivalent posecast commands first. z is the prior's mean, which scores best.
+    The equivalent posecast commands are printed first. z is the prior mean, which scores best.
     """
     commands = submit_words(options)
     if not options.dry_run:
         check_widths(options)
-    return announced(commands, imported_notes(commands), options, "test")
-
-
-def announced(
-    commands: list[Words], said: list[str], options: LabTrain | LabTest, whole_split: str | None
-) -> list[Words]:
-    """The commands, once they are printed and the sequences of a split are as long as the options say."""
-    for sentence in said:
-        note(sentence)
-    for words in commands:
-        print(shlex.join(["posecast", *words]), flush=True)
+    print_commands(commands, import_notes(commands))
     if options.dry_run:
         return []
-    if whole_split:
-        check_lengths(options.DR, whole_split, options.val_vi_len)
+    check_lengths(options, "test")
     return commands
 
 
-def imported_notes(commands: list[Words]) -> list[str]:
-    """A sentence for a checkpoint that is imported first."""
+def import_notes(commands: list[Words]) -> list[str]:
+    """Return a note on each checkpoint that the commands import."""
     return [output_note(words[words.index("--output") + 1]) for words in commands if words[0] == "import-lab4"]
 
 
-def check_lengths(root: Path, split: str, expected: int) -> None:
-    """Our commands take sequences whole, so --val_vi_len must be their length. Raises InputError."""
+def print_commands(commands: list[Words], remarks: list[str]) -> None:
+    """Print remarks on stderr and the commands on stdout."""
+    for remark in remarks:
+        print_note(remark)
+    for words in commands:
+        print(shlex.join(["posecast", *words]), flush=True)
+
+
+def check_lengths(options: LabTrain | LabTest, split: str) -> None:
+    """Raise InputError unless every sequence of the split has --val_vi_len poses; the commands take whole sequences."""
     from posecast.data.folder_dataset import list_split
 
-    sequences, errors = list_split(root, split)
+    sequences, errors = list_split(options.DR, split)
     if errors:
         raise InputError(errors[0].message)
     for sequence in sequences:
-        found = len(sequence.frames)
-        if found != expected:
+        length = len(sequence.frames)
+        if length != options.val_vi_len:
             raise InputError(
-                f"Sequence {sequence.name} of {root / split} has {found} poses but --val_vi_len is {expected}; give "
-                f"--val_vi_len {found}, or run the commands above by themselves: they take any length."
+                f"Sequence {sequence.name} of {options.DR / split} has {length} poses but --val_vi_len is "
+                f"{options.val_vi_len}; give --val_vi_len {length}, or run the commands above: they take any length."
             )
 
 
 def check_widths(options: LabTest) -> None:
-    """Widths are read off the checkpoint, and a run knows its size: those given must be its own. Raises InputError."""
+    """Raise InputError if a width or size that was given differs from that of the checkpoint or run."""
     from posecast.config.schema import parse_size
     from posecast.model.checkpoint import read_config
     from posecast.model.lab4_checkpoint import read_checkpoint, widths_of
@@ -110,19 +110,19 @@ def check_widths(options: LabTest) -> None:
         return
     if checkpoint.is_dir():
         config, _ = read_config(checkpoint)
-        found = vars(config.networks) | dict(zip(("frame_H", "frame_W"), parse_size(config.size), strict=True))
+        actual = vars(config.networks) | dict(zip(("frame_H", "frame_W"), parse_size(config.size), strict=True))
     else:
-        found = widths_of(read_checkpoint(checkpoint), checkpoint)
+        actual = widths_of(read_checkpoint(checkpoint), checkpoint)
     for name, width in given.items():
-        own = found.get(SAME_VALUE.get(name, name), "none")
-        if width != own:
+        actual_width = actual.get(SAME_VALUE.get(name, name), "none")
+        if width != actual_width:
             raise InputError(
-                f"--{name} is {width}, but {checkpoint} has {own}; leave it out, or name another checkpoint."
+                f"--{name} is {width}, but {checkpoint} has {actual_width}; leave it out, or name another checkpoint."
             )
 
 
-def require_same_options(options: LabTrain) -> None:
-    """A run goes on only with the options it was begun with: those left out are the template's defaults."""
+def check_same_options(options: LabTrain) -> None:
+    """Raise InputError if a run to resume was started with other options; those left out are the template's."""
     from posecast.course.template import train_config
     from posecast.model.checkpoint import read_config
     from posecast.training.resume import check_same

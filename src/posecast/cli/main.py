@@ -1,11 +1,12 @@
-"""The front door: every command, and what its exit status says.
+"""Entry point of the command line: every command, and the exit status.
 
-0 done; 2 the user's input is wrong; 130 and 143 after Ctrl-C and SIGTERM; 1 anything else.
-The commands themselves are in `commands/`.
+Exit status: 0 done; 2 wrong input; 130 and 143 after Ctrl-C and SIGTERM; 1 any other error.
+Next: `train.py`, `evaluate.py`, `data.py`, `course.py`, `lab4.py`, `experiment.py` and `machine.py` hold the commands.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 import warnings
@@ -15,16 +16,16 @@ from cyclopts import App, CycloptsError, Parameter
 from posecast import __version__
 from posecast.cli import course, data, evaluate, experiment, machine, train
 from posecast.cli.lab4 import lab4_app
-from posecast.cli.options import complain, is_verbose, note, set_volume, speaking
+from posecast.cli.options import is_verbose, print_error, print_note, set_verbosity, with_verbosity
 from posecast.config.overrides import RENAMED, RENAMED_VALUES
-from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.files import FAILING, FULL
+from posecast.drives import advice_on, is_wrong_name, set_matplotlib_folder
+from posecast.errors import InputError, InterruptedTraining, TrainingFailed, printable
 
 app = App(
     name="posecast",
     version=__version__,
-    help="One photo and a sequence of poses go in; a video of that person moving comes out.",
-    help_epilogue="A puppet of a real person needs that person's consent.",
+    help="Turn one photo and a sequence of poses into a video of that person moving.",
+    help_epilogue="Animating a real person requires that person's consent.",
     default_parameter=Parameter(negative=()),
 )
 for command in (
@@ -43,83 +44,85 @@ for command in (
     course.import_lab4,
     course.export_lab4,
 ):
-    app.command(speaking(command))
+    app.command(with_verbosity(command))
 app.command(lab4_app)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. Errors become one sentence on stderr."""
-    # Libraries speak to developers through warnings; a user can do nothing with them.
-    warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics")
-    warnings.showwarning = _as_note
-    set_volume("normal")
+    """Run one command and return its exit status; an error is printed on stderr as one sentence.
+
+    Args:
+        arguments: Words of the command; None: those that the program was started with.
+    """
+    # Libraries address developers through these warnings; a user cannot act on them.
+    warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics|PIL")
+    warnings.showwarning = _print_warning
+    set_verbosity("normal")
+    set_matplotlib_folder()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of files may hold bytes that are no text
     try:
-        for words in answer(arguments) or ():  # a command of `lab4` answers with those that it stands for
-            answer(words)
+        for words in run_command(sys.argv[1:] if arguments is None else arguments) or ():
+            run_command(words)
     except (CycloptsError, InputError) as error:
-        complain_about(error, " ".join(str(error).split()))
+        print_exception(error, str(error))
         return 2
     except OSError as error:
-        complain_about(error, sentence_of(error))
-        return 1
+        print_exception(error, describe_os_error(error))
+        return 2 if is_wrong_name(error) else 1
     except TrainingFailed as error:
-        complain_about(error, str(error))
+        print_exception(error, str(error))
         return 1
     except InterruptedTraining as error:
-        complain(f"posecast: {error}")
+        print_error(f"posecast: {error}")
         return 128 + error.signal_number
     except KeyboardInterrupt:
-        complain("posecast: stopped.")
+        print_error("posecast: stopped.")
         return 130
     return 0
 
 
-def _as_note(message: Warning | str, *_: object) -> None:
-    """A warning as one line, without the place in the code that it comes from."""
-    note(f"posecast: {message}")
+def _print_warning(message: Warning | str, *_: object) -> None:
+    """Print a warning as one line, without the place in the code that raised it."""
+    print_note(f"posecast: {printable(str(message))}")
 
 
-def complain_about(error: Exception, sentence: str) -> None:
-    """One sentence about an error; with --verbose where it arose, too."""
+def print_exception(error: Exception, sentence: str) -> None:
+    """Print a sentence about an error; with --verbose print its traceback first."""
     if is_verbose():
         traceback.print_exception(error)
-    complain(f"posecast: {sentence}")
+    print_error(f"posecast: {printable(' '.join(sentence.split()))}")
 
 
-def sentence_of(error: OSError) -> str:
-    """Say in one sentence what the operating system refused, where, and what to do about it."""
+def describe_os_error(error: OSError) -> str:
+    """Return one sentence: what the operating system refused, for which file, and what to do about it."""
     if not error.strerror:
         return str(error)
     where = f": {error.filename}" if error.filename else ""
-    advice = ""
-    if error.errno in FULL:
-        advice = " Make room and give the command again; what was saved is whole."
-    if error.errno in FAILING:
-        advice = " The disk fails, or its connection does; what was saved before is as it was."
-    return f"{error.strerror}{where}.{advice}"
+    return f"{error.strerror}{where}. {advice_on(error)}"
 
 
-def answer(words: list[str] | None) -> list[list[str]] | None:
-    """Run one command and return its answer; None stands for the words that the program was called with."""
-    words = present_names(sys.argv[1:] if words is None else words)
-    return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+def run_command(words: list[str]) -> list[list[str]] | None:
+    """Run one command and return the commands to run next, which only those of `lab4` have."""
+    return app(replace_old_names(words), exit_on_error=False, print_error=False, result_action="return_value")
 
 
-def present_names(words: list[str]) -> list[str]:
-    """The words of a command with the old names of settings and of their choices replaced, and a line for each."""
-    found: list[str] = []
-    choices: dict[str, str] = {}
+def replace_old_names(words: list[str]) -> list[str]:
+    """Replace the old names of settings and of their choices, with a note for each."""
+    replaced: list[str] = []
+    new_choices: dict[str, str] = {}
     for word in words:
-        name, equals, value = word.removeprefix("--").partition("=")
-        now = RENAMED.get(name.replace("-", "_")) if word.startswith("--") else None
-        if now is None:
-            found.append(choices.get(word, word))
-            choices = {}
+        old_name, equals, value = word.removeprefix("--").partition("=")
+        name = RENAMED.get(old_name.replace("-", "_")) if word.startswith("--") else None
+        if name is None:
+            replaced.append(new_choices.get(word, word))
+            new_choices = {}
             continue
-        choices = RENAMED_VALUES.get(now, {})
-        note(f"posecast: --{name} is now --{now.replace('_', '-')}; the old name will be gone.")
-        found.append(f"--{now.replace('_', '-')}" + (f"={choices.get(value, value)}" if equals else ""))
-    return found
+        new_choices = RENAMED_VALUES.get(name, {})
+        flag = f"--{name.replace('_', '-')}"
+        print_note(f"posecast: --{old_name} is now {flag}; the old name will be removed.")
+        replaced.append(flag + (f"={new_choices.get(value, value)}" if equals else ""))
+    return replaced
 
 
 def run_and_exit() -> None:

@@ -1,4 +1,8 @@
-"""Scores and findings as a person reads them on a terminal; results, so on stdout."""
+"""Results of the commands on stdout: tables, lists of findings and sentences.
+
+In: results of `evaluation`, `course`, `reporting`, `data`, `video` and `training`. Next: `progress_bars.py`, which
+prints what is shown on stderr meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from posecast.cli.options import print_result
 from posecast.data.check import CheckResult, limited
-from posecast.errors import Finding, printable
+from posecast.errors import Finding
 
 if TYPE_CHECKING:
     from posecast.cli.doctor import Diagnosis
     from posecast.course.kaggle_score import Grade
-    from posecast.evaluation.factor_probe import FactorEvidence
+    from posecast.evaluation.factor_evidence import FactorEvidence
     from posecast.evaluation.scores import Scores
     from posecast.training.check_run import Inspection
     from posecast.video.extract import Extracted
@@ -27,170 +32,192 @@ BASELINES = {
 
 
 def print_scores(scores: Scores) -> None:
-    """PSNR and SSIM of the rollouts, with the baselines they must be held against; and what z does."""
-    from posecast.evaluation.calibration import LEVELS
-
-    frames = sum(len(one.mean.psnr_db) for one in scores.sequences)
-    table = Table(title=f"{scores.split}: {frames} frames predicted from one photo a sequence")
-    table.add_column("prediction")
-    table.add_column("PSNR, dB", justify="right")
-    table.add_column("SSIM", justify="right")
-    for kind, label in (
-        ("mean", "prior's mean"),
-        ("sample", f"a sample, average of {scores.futures}"),
-        ("best", f"best of {scores.futures} samples (chosen by the truth)"),
-    ):
-        table.add_row(label, f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}")
-    table.add_section()
-    for name, value in scores.baselines.items():
-        table.add_row(BASELINES[name], "training footage gone" if value is None else f"{value:.2f}", "")
-    console = Console(width=None if Console().is_terminal else 100)
-    console.print(table)
+    """Print PSNR and SSIM of the rollouts beside the baselines, and what z carries."""
+    console = _console()
+    console.print(_score_table(scores))
     if scores.drift is not None:
         console.print(
             f"Drift: last 100 frames {scores.drift.last_psnr_db:.2f} dB; restarted from the truth 100 frames "
-            f"earlier {scores.drift.restarted_psnr_db:.2f} dB.",
-            highlight=False,
+            f"earlier {scores.drift.restarted_psnr_db:.2f} dB."
         )
-    seen = scores.reconstruction
+    reconstruction = scores.reconstruction
     console.print(
-        f"Reconstruction {seen.psnr_db:.2f} dB: uses the posterior, which sees the target; not a prediction. "
-        f"Its latent: {seen.rate_nats:.2f} nats per frame, {seen.active_units} of {seen.num_units} units active.",
-        highlight=False,
+        f"Reconstruction {reconstruction.psnr_db:.2f} dB: uses the posterior, which sees the target; not a "
+        f"prediction. Its latent: {reconstruction.rate_nats:.2f} nats per frame, {reconstruction.active_units} of "
+        f"{reconstruction.num_units} units active."
     )
-    half, most = (scores.spread[LEVELS.index(level)] for level in (0.5, 0.9))
-    console.print(
-        f"The truth lies within the middle 50 % of the futures for {100 * half:.0f} % of the values, within the middle "
-        f"90 % for {100 * most:.0f} %.",
-        highlight=False,
-    )
+    _print_calibration(scores, console)
     if scores.factors:
         print_factors(scores.factors, console)
 
 
+def _score_table(scores: Scores) -> Table:
+    frames = sum(len(sequence.mean.psnr_db) for sequence in scores.sequences)
+    table = Table(title=f"{scores.split}: {frames} frames, each sequence predicted from one photo")
+    table.add_column("prediction")
+    table.add_column("PSNR, dB", justify="right")
+    table.add_column("SSIM", justify="right")
+    for kind, label in (
+        ("mean", "prior mean"),
+        ("sample", f"average of {scores.futures} samples"),
+        ("best", f"best of {scores.futures} samples (selected with the truth)"),
+    ):
+        table.add_row(label, f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}")
+    table.add_section()
+    for name, value in scores.baselines.items():
+        table.add_row(BASELINES[name], "no training footage" if value is None else f"{value:.2f}", "")
+    return table
+
+
+def _print_calibration(scores: Scores, console: Console) -> None:
+    from posecast.evaluation.calibration import LEVELS
+
+    half, most = (scores.spread[LEVELS.index(level)] for level in (0.5, 0.9))
+    console.print(
+        f"The truth lies within the middle 50 % of the futures for {100 * half:.0f} % of the values, within the middle "
+        f"90 % for {100 * most:.0f} %."
+    )
+
+
 def print_factors(factors: Sequence[FactorEvidence], console: Console) -> None:
-    """Print the hidden factors, which poses do not tell, as read off true and painted frames."""
+    """Print the hidden factors, which poses do not determine, as read off true and predicted frames."""
     table = Table(title="hidden factors, read off frames")
-    for column in ("factor", "R², true frames", "R², z from posterior", "deviation: truth", "futures"):
-        table.add_column(column, justify="left" if column == "factor" else "right")
-    table.add_column("apart", justify="right")
-    table.add_column("frames to 1/e: truth", justify="right")
-    table.add_column("futures", justify="right")
-    for one in factors:
+    table.add_column("factor")
+    for column in (
+        "R², true frames",
+        "R², z from posterior",
+        "deviation: truth",
+        "futures",
+        "apart",
+        "frames to 1/e: truth",
+        "futures",
+    ):
+        table.add_column(column, justify="right")
+    for factor in factors:
         table.add_row(
-            one.name,
-            f"{one.reader_r2:.2f}",
-            f"{one.posterior_r2:.2f}",
-            f"{one.truth.deviation:.4f}",
-            f"{one.prior.deviation:.4f}",
-            f"{one.apart:.4f}",
-            f"{one.truth.time_constant:.0f}",
-            f"{one.prior.time_constant:.0f}",
+            factor.name,
+            f"{factor.reader_r2:.2f}",
+            f"{factor.posterior_r2:.2f}",
+            f"{factor.truth.deviation:.4f}",
+            f"{factor.prior.deviation:.4f}",
+            f"{factor.apart:.4f}",
+            f"{factor.truth.time_constant:.0f}",
+            f"{factor.prior.time_constant:.0f}",
         )
     console.print(table)
 
 
 def print_grade(grade: Grade) -> None:
-    """A submission's PSNR by sequence and by part of the board, beside copying the first frame."""
+    """Print a submission's PSNR by sequence and by part of the board, beside copying the first frame."""
     from posecast.course.kaggle_score import LAST_FRAME, LIMIT_DB
 
     table = Table(title="the course's metric: mean PSNR of the frames that count")
     for column in ("", "frames that count", "PSNR, dB", "copying the first frame, dB"):
         table.add_column(column, justify="right" if column else "left")
-    for one in grade.sequences:
-        copied = f"{one.copied_psnr_db.mean():.2f}"
-        table.add_row(f"sequence {one.name}", str(len(one.psnr_db)), f"{one.psnr_db.mean():.2f}", copied)
+    for sequence in grade.sequences:
+        copied = f"{sequence.copied_psnr_db.mean():.2f}"
+        mean = f"{sequence.psnr_db.mean():.2f}"
+        table.add_row(f"sequence {sequence.name}", str(len(sequence.psnr_db)), mean, copied)
     table.add_section()
-    frames = sum(len(one.psnr_db) for one in grade.sequences)
+    frames = sum(len(sequence.psnr_db) for sequence in grade.sequences)
     table.add_row("all", str(frames), f"{grade.psnr_db:.2f}", f"{grade.copied_psnr_db:.2f}")
     for part, psnr_db in grade.parts.items():
         table.add_row(part.lower() + " part", str(len(psnr_db)), f"{psnr_db.mean():.2f}" if len(psnr_db) else "-", "")
-    console = Console(width=None if Console().is_terminal else 100)
+    console = _console()
     console.print(table)
     console.print(
-        f"Frame 0 is given; of the others, the first {LAST_FRAME} count. The truth itself reads {LIMIT_DB:.2f} dB, "
-        "the limit of 8 bits.",
-        highlight=False,
+        f"Frame 0 is given; of the others, the first {LAST_FRAME} count. The truth itself scores {LIMIT_DB:.2f} dB, "
+        "the limit of 8 bits."
     )
 
 
 def print_comparison(content: dict[str, Any]) -> None:
-    """The settings of an experiment side by side, its findings, and the report's claims."""
+    """Print the settings of an experiment beside each other, its findings, and verdicts on the report's claims.
+
+    Args:
+        content: Content of comparison.json.
+    """
     table = Table(title=f"{content['experiment']}: mean ± half of the 95 % interval over seeds")
     columns = {"psnr_db": "PSNR, dB", "ssim": "SSIM", "drift_db": "drift, dB", "rate_nats": "rate, nats"}
     table.add_column("setting")
     for title in columns.values():
         table.add_column(title, justify="right")
     for name, values in content["settings"].items():
-        marked = f"{name} (best)" if content["best"] == name else name
-        table.add_row(marked, *(values[key]["text"] for key in columns))
-    console = Console(width=None if Console().is_terminal else 100)
+        label = f"{name} (best)" if content["best"] == name else name
+        table.add_row(label, *(values[key]["text"] for key in columns))
+    console = _console()
     console.print(table)
     lines = [
-        f"Failed: {name}, seed {seed}: {why}"
+        f"Failed: {name}, seed {seed}: {reason}"
         for name, values in content["settings"].items()
-        for seed, why in values["failures"].items()
+        for seed, reason in values["failures"].items()
     ]
-    lines += [f"- {said}" for said in content["findings"]]
-    lines += [f"Claim: {one['sentence']} {one['verdict'].upper()}. {one['evidence']}" for one in content["claims"]]
+    lines += [f"- {finding}" for finding in content["findings"]]
+    lines += [
+        f"Claim: {claim['sentence']} {claim['verdict'].upper()}. {claim['evidence']}" for claim in content["claims"]
+    ]
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, markup=False)
 
 
-def print_check(result: CheckResult) -> bool:
-    """Print what a data set holds and what is wrong with it; True if it can be trained on."""
-    for one in result.splits:
-        sizes = ", ".join(f"{height}x{width}" for height, width in one.sizes)
-        kind = "sequence(s)" if one.split == "test" else "recording(s)"
-        print(f"{one.split}: {one.num_recordings} {kind}, {one.num_frames} frames, {sizes}")
+def _console() -> Console:
+    """Return a console as wide as the terminal, or 100 columns wide where there is none."""
+    return Console(width=None if Console().is_terminal else 100, highlight=False)
+
+
+def print_check(result: CheckResult) -> None:
+    """Print what a data set holds and what is wrong with it."""
+    for split in result.splits:
+        sizes = ", ".join(f"{height}x{width}" for height, width in split.sizes)
+        kind = "sequence(s)" if split.split == "test" else "recording(s)"
+        print_result(f"{split.split}: {split.num_recordings} {kind}, {split.num_frames} frames, {sizes}")
     print_findings("Errors", result.errors)
     print_findings("Remarks", result.remarks)
     if not result.errors:
         print("No errors: it can be trained on.")
-    return not result.errors
 
 
 def print_findings(title: str, findings: Sequence[Finding]) -> None:
-    """Findings under a title; nothing where there are none."""
+    """Print findings under a title; print nothing if there are none."""
     if findings:
         print(f"{title}:")
         print("\n".join(f"  {line}" for line in limited(findings)))
 
 
-def print_extracted(out: object, found: Extracted) -> None:
-    """Print what was extracted, video by video, and what is worth knowing about it."""
-    asked, videos = found.facts["asked"], found.facts["videos"]
+def print_extracted(out: object, extracted: Extracted) -> None:
+    """Print what was extracted from each video, and remarks on it."""
+    asked, videos = extracted.facts["asked"], extracted.facts["videos"]
     height, width = asked["size"]
-    print(
-        f"{out}: {found.num_train} frames to train on, {found.num_val} to validate on, {height}x{width}, "
-        f"{asked['fps']:.4g} a second."
+    print_result(
+        f"{out}: {extracted.num_train} frames to train on, {extracted.num_val} to validate on, {height}x{width}, "
+        f"{asked['fps']:.4g} per second."
     )
-    for one in videos:
-        recordings = f"{one['recordings']} recording(s)"
-        print(
-            f"{printable(one['file'])}: the person was found in {one['found']} of {one['frames']} frames "
-            f"({one['seconds']:.1f} s); {one['used']} used, in {recordings}."
+    for video in videos:
+        print_result(
+            f"{video['file']}: the person was found in {video['found']} of {video['frames']} frames "
+            f"({video['seconds']:.1f} s); {video['used']} used, in {video['recordings']} recording(s)."
         )
-    print_findings("Worth knowing", found.remarks)
-    print(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")
+    print_findings("Remarks", extracted.remarks)
+    print_result(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")
 
 
-def print_inspection(found: Inspection) -> None:
+def print_inspection(inspection: Inspection) -> None:
     """Print what a run folder holds and what is wrong with it."""
-    print("\n".join(found.lines))
-    print_findings("Errors", found.errors)
-    print_findings("Remarks", found.remarks)
-    if not found.errors:
+    for line in inspection.lines:
+        print_result(line)
+    print_findings("Errors", inspection.errors)
+    print_findings("Remarks", inspection.remarks)
+    if not inspection.errors:
         print("No errors.")
 
 
-def print_diagnosis(found: Diagnosis) -> None:
-    """Print a machine's sections, then advice: plain text, so that it can be pasted anywhere."""
-    for title, lines in found.sections.items():
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print a machine's sections and advice as plain text, which can be pasted into a bug report."""
+    for title, lines in diagnosis.sections.items():
         print(title)
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
             print(f"  {name:<{width}}  {value}")
     print("advice")
-    for sentence in found.advice or ["Nothing to mend."]:
+    for sentence in diagnosis.advice or ["No problems found."]:
         print(f"  {sentence}")

@@ -1,1 +1,1 @@
-"""Lab 4: the template's options, submission, the board's score."""
+"""Course project Lab 4: the template's options, the submission, and the board's score."""

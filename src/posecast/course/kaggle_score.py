@@ -1,8 +1,8 @@
-"""A submission held against the truth as the course's board does it.
+"""Score of a submission, computed as the course's Kaggle board computes it.
 
-In: submission.csv, the true frames, and the board's split into parts where somebody has it. Out: a `Grade`, the
-PSNR of each frame that counts. Read row by row: memory does not grow with the file.
-Knows no model and no torch. Next: `submission.py` wrote what is judged here, `tables.py` prints the grade.
+In: submission.csv, the true frames, and optionally the board's split into parts. Out: a `Grade`, the PSNR of each
+frame that counts. The file is read row by row, so that memory does not grow with it. Imports no torch.
+Next: `submission.py`, which writes submissions; `cli/tables.py`, which prints the grade.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from typing import TextIO
 import numpy as np
 
 from posecast.data.folder_dataset import entries, numbered_files
-from posecast.data.images import read_picture
+from posecast.data.images import read_image
 from posecast.data.prefetch import Progress, in_threads
 from posecast.errors import InputError
 
 LAST_FRAME = 600
-"""The board counts frames 1 to 600 of each sequence: frame 0 is given, later ones are not looked at."""
+"""The board counts frames 1 to 600 of each sequence; frame 0 is given."""
 SMALLEST_MSE = 1 / 12
-"""The mean squared error of rounding to 8 bits, on the scale 0 to 255: the truth itself cannot do better."""
+"""Mean squared error of rounding to 8 bits, on the scale 0 to 255; smaller errors count as this one."""
 LIMIT_DB = 10 * math.log10(255**2 / SMALLEST_MSE)
+"""PSNR of a submission that equals the truth."""
 PARTS = ("Public", "Private", "Ignored")
 
 
 @dataclass(frozen=True)
 class SequenceGrade:
-    """PSNR in dB of the frames of one sequence that count, and of its first frame in their place."""
+    """PSNR in dB of the frames of one sequence that count, and of its first frame in their place (copied)."""
 
     name: str
     psnr_db: np.ndarray = field(repr=False)
@@ -43,19 +44,21 @@ class SequenceGrade:
 
 @dataclass(frozen=True)
 class Grade:
-    """What the board would say. All frames that count weigh the same."""
+    """Score of a submission; all frames that count have the same weight."""
 
     sequences: tuple[SequenceGrade, ...]
     parts: Mapping[str, np.ndarray] = field(repr=False)
-    """PSNR in dB of the frames of each part that count, by the part's name; empty where the split is not known."""
+    """PSNR in dB of the frames of each part that count, by the part's name; empty if the split is unknown."""
 
     @property
     def psnr_db(self) -> float:
-        return float(np.concatenate([one.psnr_db for one in self.sequences]).mean())
+        """Mean over all frames that count."""
+        return float(np.concatenate([sequence.psnr_db for sequence in self.sequences]).mean())
 
     @property
     def copied_psnr_db(self) -> float:
-        return float(np.concatenate([one.copied_psnr_db for one in self.sequences]).mean())
+        """Mean over all frames that count, for copies of the first frames."""
+        return float(np.concatenate([sequence.copied_psnr_db for sequence in self.sequences]).mean())
 
 
 def grade(
@@ -67,9 +70,20 @@ def grade(
     last_frame: int = LAST_FRAME,
     progress: Progress | None = None,
 ) -> Grade:
-    """Score a submission of (height, width) pictures. Raises InputError, which names the row that is wrong.
+    """Score a submission.
 
-    PSNR of a frame is 10 log10(255^2 / MSE), MSE over colours and pixels on 0 to 255 and not under 1/12.
+    PSNR of a frame is 10 log10(255^2 / MSE), with the MSE over colours and pixels on 0 to 255, at least 1/12.
+
+    Args:
+        submission: The submission.csv.
+        truth: Folder of the true frames (`list_truth`).
+        size: Height and width of the submitted frames.
+        parts: CSV with the part of each row (`read_parts`).
+        last_frame: Last frame of a sequence that counts.
+        progress: Called with the number of frames done and their total.
+
+    Raises:
+        InputError: If a file is wrong; the message names the row.
     """
     sequences = list_truth(truth)
     paths = [path for frames in sequences.values() for path in frames]
@@ -77,8 +91,9 @@ def grade(
     part_of = read_parts(parts, len(paths)) if parts else None
 
     def read_values(path: Path) -> np.ndarray:
-        return read_picture(path, size).transpose(2, 0, 1).ravel().astype(np.float64)
+        return read_image(path, size).transpose(2, 0, 1).ravel().astype(np.float64)
 
+    # Frames arrive in order, so that `first` is the first frame of the current sequence.
     psnr, copied, first = np.empty(len(paths)), np.empty(len(paths)), np.empty(0)
     pairs = zip(in_threads(read_values, paths, progress), read_rows(submission, len(paths), size), strict=True)
     for row, (true, predicted) in enumerate(pairs):
@@ -86,30 +101,34 @@ def grade(
         psnr[row], copied[row] = psnr_db(predicted, true), psnr_db(first, true)
 
     counts = (numbers >= 1) & (numbers <= last_frame)
-    graded, start = [], 0
+    grades, start = [], 0
     for name, frames in sequences.items():
         span = slice(start, start + len(frames))
-        graded.append(SequenceGrade(name, psnr[span][counts[span]], copied[span][counts[span]]))
+        grades.append(SequenceGrade(name, psnr[span][counts[span]], copied[span][counts[span]]))
         start += len(frames)
-    named = () if part_of is None else PARTS[:2]
-    return Grade(tuple(graded), {name: psnr[counts & (part_of == name)] for name in named})
+    part_names = () if part_of is None else PARTS[:2]
+    return Grade(tuple(grades), {name: psnr[counts & (part_of == name)] for name in part_names})
 
 
 def psnr_db(predicted: np.ndarray, true: np.ndarray) -> float:
-    """PSNR of values on 0 to 255."""
+    """Return the PSNR of values on 0 to 255, at most `LIMIT_DB`."""
     return 10 * math.log10(255**2 / max(float(np.square(predicted - true).mean()), SMALLEST_MSE))
 
 
 def list_truth(truth: Path) -> dict[str, list[Path]]:
-    """The true frames of each sequence, in order, by its name. Raises InputError where there are none.
+    """Return the files of the true frames of each sequence, in order, by the sequence's name.
 
-    `truth` has folders 0, 1, ... of numbered pictures, or is a data set with them in test/test_img, or is itself
-    a folder of numbered pictures: one sequence.
+    Args:
+        truth: Folder with folders 0, 1, ... of numbered images; or data set with them in test/test_img; or folder of
+            numbered images, which are a single sequence.
+
+    Raises:
+        InputError: If a sequence has fewer than two images, or a file name is wrong.
     """
-    within = truth / "test" / "test_img"
-    top = within if os.path.isdir(within) else truth
+    in_data_set = truth / "test" / "test_img"
+    top = in_data_set if os.path.isdir(in_data_set) else truth
     if not os.path.isdir(top):
-        raise InputError(f"{top} is not a folder; expected the true frames: folders 0, 1, ... of numbered pictures.")
+        raise InputError(f"{top} is not a folder; expected the true frames: folders 0, 1, ... of numbered images.")
     names = [name for name in entries(top) if re.fullmatch("[0-9]+", name) and os.path.isdir(top / name)]
     folders = {name: top / name for name in sorted(names, key=int)} or {top.resolve().name: top}
     sequences = {}
@@ -119,33 +138,44 @@ def list_truth(truth: Path) -> dict[str, list[Path]]:
             raise InputError(errors[0].message)
         if len(files) < 2:
             raise InputError(
-                f"{folder} has 1 picture; expected every true frame of the sequence, the given first one included."
+                f"{folder} has 1 image; expected every true frame of the sequence, including the given first one."
             )
         sequences[name] = list(files.values())
     return sequences
 
 
 def read_parts(file: Path, num_rows: int) -> np.ndarray:
-    """For each row of the submission its part of the board: Public, Private or Ignored."""
+    """Read the part of the board, one of `PARTS`, of each row of the submission.
+
+    Args:
+        file: CSV with columns id and Usage.
+        num_rows: Number of rows of the submission.
+
+    Returns:
+        Array `[num_rows]` of names.
+
+    Raises:
+        InputError: If the file cannot be read, or a row is missing, repeated or unknown.
+    """
     parts = np.full(num_rows, "", dtype=object)
-    known = {part.lower(): part for part in PARTS}
+    spellings = {part.lower(): part for part in PARTS}
     for where, row, part in _read_usages(file):
         if not re.fullmatch("[0-9]{1,9}", row) or int(row) >= num_rows or parts[int(row)]:
             raise InputError(
                 f"{where}: the id is {row[:40]!r}; expected each of 0 to {num_rows - 1} once, one for each true frame."
             )
-        if part.lower() not in known:
+        if part.lower() not in spellings:
             raise InputError(f"{where}: the Usage is {part[:40]!r}; expected {', '.join(PARTS)}.")
-        parts[int(row)] = known[part.lower()]
+        parts[int(row)] = spellings[part.lower()]
     if missing := np.flatnonzero(parts == "").tolist():
         raise InputError(f"{file} has no line with id {missing[0]}; expected one for each of 0 to {num_rows - 1}.")
     return parts
 
 
 def _read_usages(file: Path) -> Iterator[tuple[str, str, str]]:
-    """Where each line is, its id and its Usage, whatever columns there are besides."""
+    """Yield the place, the id and the Usage of each line; other columns are ignored."""
     expected = "expected a CSV with the columns id and Usage, as Kaggle's solution files are"
-    with _opened(file, expected) as text:
+    with _open_text(file, expected) as text:
         lines = csv.reader(text)
         header = [name.strip().lower() for name in next(lines, [])]
         if not {"id", "usage"} <= set(header):
@@ -157,7 +187,8 @@ def _read_usages(file: Path) -> Iterator[tuple[str, str, str]]:
 
 
 @contextmanager
-def _opened(file: Path, expected: str) -> Iterator[TextIO]:
+def _open_text(file: Path, expected: str) -> Iterator[TextIO]:
+    """Open a file; errors while it is read become an InputError that states what was expected."""
     try:
         with file.open(encoding="utf-8-sig") as text:
             yield text
@@ -166,10 +197,22 @@ def _opened(file: Path, expected: str) -> Iterator[TextIO]:
 
 
 def read_rows(file: Path, num_rows: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The values of each row, float64 `[3 H W]`, one row at a time; raises InputError at the first that is wrong."""
+    """Read the values of a submission row by row.
+
+    Args:
+        file: The submission.csv.
+        num_rows: Expected number of rows.
+        size: Height and width of the frames.
+
+    Yields:
+        float64 `[3 H W]` for each row.
+
+    Raises:
+        InputError: At the first row that is wrong.
+    """
     num_values = 3 * size[0] * size[1]
-    with _opened(file, "expected a submission.csv") as text:
-        lines = _lines(text, file, 40 * (num_values + 1))
+    with _open_text(file, "expected a submission.csv") as text:
+        lines = _read_lines(text, file, 40 * (num_values + 1))
         _check_header(next(lines, ""), file, num_values, size)
         for row in range(num_rows):
             line = next(lines, None)
@@ -182,34 +225,36 @@ def read_rows(file: Path, num_rows: int, size: tuple[int, int]) -> Iterator[np.n
             )
 
 
-def _lines(text: TextIO, file: Path, longest: int) -> Iterator[str]:
-    """Line by line, none longer than a row can be: a file without line breaks would fill the memory."""
+def _read_lines(text: TextIO, file: Path, limit: int) -> Iterator[str]:
+    """Yield lines shorter than a limit, because a file without line breaks would fill the memory."""
     number = 0
-    while line := text.readline(longest):
+    while line := text.readline(limit):
         number += 1
-        if len(line) == longest:
-            raise InputError(f"{file}, line {number}: it has {longest} characters or more; expected a row of values.")
+        if len(line) == limit:
+            raise InputError(f"{file}, line {number}: it has {limit} characters or more; expected a row of values.")
         yield line
 
 
 def _check_header(line: str, file: Path, num_values: int, size: tuple[int, int]) -> None:
-    found, expected = line.rstrip("\n").split(","), ["id", *map(str, range(num_values))]
-    if len(found) != len(expected):
+    """Raise InputError unless the header is id and the numbers of the values."""
+    names, expected_names = line.rstrip("\n").split(","), ["id", *map(str, range(num_values))]
+    if len(names) != len(expected_names):
         raise InputError(
-            f"{file}: the header has {len(found)} columns; expected {len(expected)}, id and 0 to {num_values - 1}, "
-            f"for pictures of {size[0]}x{size[1]} (another size is named by --size)."
+            f"{file}: the header has {len(names)} columns; expected {len(expected_names)}, id and 0 to "
+            f"{num_values - 1}, for images of {size[0]}x{size[1]} (give another size with --size)."
         )
-    for column, (name, right) in enumerate(zip(found, expected, strict=True)):
-        if name != right:
-            raise InputError(f"{file}: column {column} of the header is {name[:40]!r}; expected {right!r}.")
+    for column, (name, expected) in enumerate(zip(names, expected_names, strict=True)):
+        if name != expected:
+            raise InputError(f"{file}: column {column} of the header is {name[:40]!r}; expected {expected!r}.")
 
 
 def _values(line: str, where: str, row: int, num_values: int) -> np.ndarray:
-    number, _, cells = line.partition(",")
-    if number != str(row):
-        raise InputError(f"{where}: its id is {number.strip()[:40]!r}; expected {row}: the ids are 0, 1, ... in order.")
-    if (found := cells.count(",") + 1) != num_values:
-        raise InputError(f"{where}: it has {found} values; expected {num_values}, columns 0 to {num_values - 1}.")
+    """Return the values of a line; raise InputError, naming the place, if its id or a value is wrong."""
+    row_id, _, cells = line.partition(",")
+    if row_id != str(row):
+        raise InputError(f"{where}: its id is {row_id.strip()[:40]!r}; expected {row}: the ids are 0, 1, ... in order.")
+    if (num_cells := cells.count(",") + 1) != num_values:
+        raise InputError(f"{where}: it has {num_cells} values; expected {num_values}, columns 0 to {num_values - 1}.")
     try:
         values = np.loadtxt([cells], delimiter=",", comments=None, ndmin=1)
     except ValueError:
@@ -220,7 +265,7 @@ def _values(line: str, where: str, row: int, num_values: int) -> np.ndarray:
 
 
 def _value(cell: str, where: str) -> float:
-    """One value read slowly, to find out which is wrong."""
+    """Return the value of a cell; slower than `np.loadtxt`, but names the cell that is wrong."""
     if re.fullmatch(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*", cell) and 0 <= float(cell) <= 255:
         return float(cell)
     raise InputError(f"{where}: the value is {cell.strip()[:40]!r}; expected a number from 0 to 255.")

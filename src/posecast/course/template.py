@@ -1,8 +1,8 @@
-"""What the options of the course's template mean: posecast command lines that do the same.
+"""Translation of the options of the course's template into posecast commands.
 
-In: the template's options. Out: words of `posecast train`, `evaluate`, `import-lab4`, `submit`, and sentences on
-what surprises. Nothing here runs, and nothing knows torch.
-Next: `lab4.py`, which prints what is made here; `overrides.py` turns settings into words.
+In: the template's options. Out: words of `posecast train`, `evaluate`, `import-lab4` and `submit`, and notes for the
+student. Imports no torch. Next: `cli/lab4.py`, which prints the commands; `config/overrides.py`, which turns settings
+into words.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 from posecast.config.overrides import as_flags, change, check_whole
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
-from posecast.course.template_options import LabTest, LabTrain
+from posecast.course.template_options import LabOptions, LabTest, LabTrain
 from posecast.errors import InputError
 
 Words = list[str]
+"""A command line without the program's name."""
 
-# Options whose value is a setting's value as it is.
+# Options with a setting that takes the same value.
 SAME_VALUE = {
     "batch_size": "batch_size",
     "lr": "learning_rate",
@@ -42,7 +43,10 @@ SAME_VALUE = {
 
 
 def train_words(options: LabTrain) -> Words:
-    """The `posecast train` that does what the template's options say. Raises InputError, naming the option.
+    """Return the `posecast train` command that does what the template's options say.
+
+    Raises:
+        InputError: If a value is out of range; the message names the option.
 
     >>> words = train_words(LabTrain(DR=Path("data"), save_root=Path("run"), num_epoch=1, tfr=0.0))
     >>> words[:7]
@@ -50,27 +54,31 @@ def train_words(options: LabTrain) -> Words:
     """
     words = ["train", "--data", str(options.DR), "--out", str(options.save_root), *as_flags(train_config(options))]
     words += ["--from", str(options.ckpt_path)] if options.ckpt_path else []
-    words += [*on_device(options), "--threads", str(options.num_workers or 1)]
+    words += [*device_words(options), "--threads", str(options.num_workers or 1)]
     words += ["--devices", str(options.gpu)] if options.gpu != 1 else []
     return words + ["--resume"] * options.resume + ["--force"] * options.force
 
 
 def train_config(options: LabTrain) -> Config:
-    """The whole configuration that the options mean. Raises InputError, naming the option."""
+    """Return the complete configuration that the options describe.
+
+    Raises:
+        InputError: If a value is out of range; the message names the option.
+    """
     config = RECIPES["lab4"]
     for option, setting in SAME_VALUE.items():
         config = change(config, {setting: getattr(options, option)}, f"--{option}")
-    for option, settings in translated(options).items():
+    for option, settings in translated_settings(options).items():
         config = change(config, settings, f"--{option}")
     check_whole(config)
     return config
 
 
-def translated(options: LabTrain) -> dict[str, dict[str, Any]]:
-    """By option, the settings whose values differ from the option's own."""
+def translated_settings(options: LabTrain) -> dict[str, dict[str, Any]]:
+    """Return, by option, the settings that take another value than the option itself."""
     height, width = options.frame_H, options.frame_W
     return {
-        # Mean squared error plus beta x summed KL is the bound at this variance (docs/theory.md).
+        # Mean squared error plus beta x summed KL is the bound at this variance (docs/explanation/theory.md).
         "frame_H": {"size": f"{height}x{width}", "likelihood_variance": 3 * height * width / 2},
         "optim": {"optimizer": options.optim.lower()},
         "tfr": {"teacher_forcing_coin": "epoch"},
@@ -83,26 +91,26 @@ def translated(options: LabTrain) -> dict[str, dict[str, Any]]:
 
 
 def fast_settings(options: LabTrain) -> dict[str, Any]:
-    """The template's share is of all frames, ours is of those that training sees."""
+    """Return the settings of fast epochs; the template's share is of all frames, ours of the frames in use."""
     if not options.fast_train:
         return {}
     if options.fast_partial > options.partial:
         raise InputError(
-            f"--fast_partial is {options.fast_partial:g} but --partial only {options.partial:g}; expected fast epochs "
-            "to see a share of what the others see, so lower --fast_partial."
+            f"--fast_partial is {options.fast_partial:g} but --partial is only {options.partial:g}; expected fast "
+            "epochs to use a part of what the others use, so lower --fast_partial."
         )
     return {"fast_epochs": options.fast_train_epoch, "fast_share": options.fast_partial / options.partial}
 
 
 def kl_settings(options: LabTrain) -> dict[str, Any]:
-    """The KL weight over epochs, in the reading that was chosen."""
+    """Return the settings of the KL weight, in the reading that was chosen."""
     cycle, ratio = options.kl_anneal_cycle, options.kl_anneal_ratio
     if options.kl_anneal_type == "Without":
         return {"kl_schedule": "constant", "kl_peak": 1.0}
     if cycle < 1:
         raise InputError(f"--kl_anneal_cycle is {cycle}; expected a number from 1, or --kl_anneal_type Without.")
     if options.kl_reading == "report":
-        return kl_settings_of_the_report(options.kl_anneal_type, cycle, ratio)
+        return report_kl_settings(options.kl_anneal_type, cycle, ratio)
     if not 0 < ratio <= 1:
         raise InputError(
             f"--kl_anneal_ratio is {ratio:g}; expected the share of a cycle spent rising, above 0 and at most 1. "
@@ -112,17 +120,17 @@ def kl_settings(options: LabTrain) -> dict[str, Any]:
     return {"kl_schedule": "cyclical", "kl_period": options.num_epoch / num_cycles, "kl_ramp": ratio, "kl_peak": 1.0}
 
 
-def kl_settings_of_the_report(kind: str, cycle: int, ratio: float) -> dict[str, Any]:
-    """beta = min(1, (epoch mod cycle) / cycle x ratio); monotonic the same without the mod."""
+def report_kl_settings(anneal_type: str, cycle: int, ratio: float) -> dict[str, Any]:
+    """Return the report's schedule: min(1, (epoch mod cycle) / cycle * ratio), for monotonic without the modulus."""
     if not ratio > 0:
         return {"kl_schedule": "constant", "kl_peak": 0.0}
-    if kind == "Monotonic":
+    if anneal_type == "Monotonic":
         return {"kl_schedule": "monotonic", "kl_period": cycle / ratio, "kl_ramp": 1.0, "kl_peak": 1.0}
     return {"kl_schedule": "cyclical", "kl_period": cycle, "kl_ramp": min(1.0, 1 / ratio), "kl_peak": min(1.0, ratio)}
 
 
 def learning_rate_settings(options: LabTrain) -> dict[str, Any]:
-    """Milestones are epochs there and shares of all updates here; those beyond the end are never reached."""
+    """Return the settings of the learning rate; milestones in epochs become shares of all updates."""
     if options.lr_schedule != "milestones":
         return {"learning_rate_schedule": options.lr_schedule}
     shares = [share_before(options, epoch) for epoch in options.milestones if epoch < options.num_epoch]
@@ -132,110 +140,126 @@ def learning_rate_settings(options: LabTrain) -> dict[str, Any]:
 
 
 def share_before(options: LabTrain, epoch: int) -> float:
-    """The share of all updates that come before an epoch; a fast epoch has fast_partial of an ordinary one's.
+    """Return the share of all updates that come before an epoch; a fast epoch has only a part of the usual updates.
 
-    A hair too small, since rounding up would miss the epoch's first update. With fast epochs it is as exact as an
-    epoch's whole batches are: a few updates.
+    The result is rounded down, because rounding up would miss the epoch's first update. With fast epochs it is off
+    by a few updates, because epochs consist of complete batches.
     """
 
-    def before(number: int) -> float:
-        fast = min(number, options.fast_train_epoch) if options.fast_train else 0
-        return fast * options.fast_partial / options.partial + number - fast
+    def usual_epochs(num_epochs: int) -> float:
+        fast = min(num_epochs, options.fast_train_epoch) if options.fast_train else 0
+        return fast * options.fast_partial / options.partial + num_epochs - fast
 
-    return max(0, math.ceil(1e9 * before(epoch) / before(options.num_epoch)) - 1) / 1e9
+    return max(0, math.ceil(1e9 * usual_epochs(epoch) / usual_epochs(options.num_epoch)) - 1) / 1e9
 
 
 def evaluate_words(options: LabTrain) -> list[Words]:
-    """What --test means: the checkpoint imported if it is the course's, then scored on val. Raises InputError."""
+    """Return the commands for --test: import the checkpoint if it is the course's, then score it on val.
+
+    Raises:
+        InputError: If no checkpoint was given.
+    """
     if options.ckpt_path is None:
         raise InputError("--test scores trained weights; name a run folder or a checkpoint with --ckpt_path.")
-    size, place = f"{options.frame_H}x{options.frame_W}", options.save_root / "imported"
-    run, importing = as_run(options.ckpt_path, place, size, options.output, options.posterior_sees, force=options.force)
-    words = ["evaluate", str(run), "--data", str(options.DR), *on_device(options)]
+    size, folder = f"{options.frame_H}x{options.frame_W}", options.save_root / "imported"
+    run, importing = imported_run(
+        options.ckpt_path, folder, size, options.output, options.posterior_sees, force=options.force
+    )
+    words = ["evaluate", str(run), "--data", str(options.DR), *device_words(options)]
     return [*importing, words + (["--seed", str(options.seed)] if options.seed else [])]
 
 
 def submit_words(options: LabTest) -> list[Words]:
-    """What `lab4 test` means: the checkpoint imported if it is the course's, then a submission. Raises InputError.
+    """Return the commands for `lab4 test`: import the checkpoint if it is the course's, then write a submission.
+
+    Raises:
+        InputError: If options that describe a checkpoint of the course's code are given for a run.
 
     >>> submit_words(LabTest(DR=Path("data"), save_root=Path("out"), ckpt_path=Path("epoch=9.ckpt")))[0][:4]
     ['import-lab4', 'epoch=9.ckpt', '--out', 'out-run']
     """
     if options.ckpt_path.is_dir() and (options.output or options.posterior_sees):
         raise InputError(
-            f"{options.ckpt_path} is a run, which knows its own; leave --output and --posterior_sees out: they "
-            "describe a checkpoint of the course's code."
+            f"{options.ckpt_path} is a run, whose configuration has both; leave --output and --posterior_sees out: "
+            "they describe a checkpoint of the course's code."
         )
     size = f"{options.frame_H or 32}x{options.frame_W or 64}"
-    place = Path(f"{options.save_root}-run")
-    run, importing = as_run(
-        options.ckpt_path, place, size, options.output, options.posterior_sees or "current", force=options.force
+    folder = Path(f"{options.save_root}-run")
+    run, importing = imported_run(
+        options.ckpt_path, folder, size, options.output, options.posterior_sees or "current", force=options.force
     )
-    words = ["submit", str(run), "--data", str(options.DR), "--out", str(options.save_root), *on_device(options)]
+    words = ["submit", str(run), "--data", str(options.DR), "--out", str(options.save_root), *device_words(options)]
     words += ["--threads", str(options.num_workers or 1)]
     return [*importing, words + ["--strips"] * options.store_visualization + ["--force"] * options.force]
 
 
-def as_run(
-    checkpoint: Path, place: Path, size: str, output: str | None, posterior_sees: str, *, force: bool
+def imported_run(
+    checkpoint: Path, folder: Path, size: str, output: str | None, posterior_sees: str, *, force: bool
 ) -> tuple[Path, list[Words]]:
-    """A run folder as it is; anything else imported into `place`, by the words returned beside it."""
+    """Return the run of a checkpoint, and the command that imports it into `folder` unless it is a run already."""
     if checkpoint.is_dir():
         return checkpoint, []
-    words = ["import-lab4", str(checkpoint), "--out", str(place), "--size", size]
+    words = ["import-lab4", str(checkpoint), "--out", str(folder), "--size", size]
     words += ["--output", output or "clamp", "--posterior-sees", posterior_sees]
-    return place, [words + ["--force"] * force]
+    return folder, [words + ["--force"] * force]
 
 
-def on_device(options: LabTrain | LabTest) -> Words:
+def device_words(options: LabOptions) -> Words:
+    """Return the option --device, unless it has its default."""
     return ["--device", options.device] if options.device != "auto" else []
 
 
 def notes(options: LabTrain) -> list[str]:
-    """What a student should know before training starts: how the KL options were read, and the template's traps."""
-    said = [kl_note(options)]
+    """Return sentences on the reading of the KL options, and on defaults of the template that harm training."""
+    sentences = [kl_note(options)]
     epochs = sorted(epoch for epoch in options.milestones if epoch < options.num_epoch)
     rates = [f"{options.lr * 0.1**n:g} from epoch {epoch}" for n, epoch in enumerate(epochs, start=1)]
     if options.lr_schedule == "milestones" and rates:
-        said.append(
+        sentences.append(
             f"As in the template, the learning rate is {', '.join(rates)} on; --lr_schedule cosine trains far better."
         )
     if options.tfr > 0:
-        said.append(
-            "Teacher forcing hides from the networks what they will see when they are tested, their own "
-            "predictions; --tfr 0 scores far better."
+        sentences.append(
+            "With teacher forcing the networks are not trained on their own predictions, which they are fed when they "
+            "are tested; --tfr 0 scores far better."
         )
     if options.ckpt_path and not options.resume:
-        said.append("--ckpt_path gives the weights; optimiser and schedules begin anew. To go on exactly: --resume.")
+        sentences.append(
+            "--ckpt_path gives the weights only; optimiser and schedules start from the beginning. To continue a run "
+            "exactly, use --resume."
+        )
     if options.ckpt_path and not options.ckpt_path.is_dir():
-        said.append(output_note(options.output or "sigmoid"))
-    return said
+        sentences.append(output_note(options.output or "sigmoid"))
+    return sentences
 
 
 def kl_note(options: LabTrain) -> str:
-    """The KL weight in a sentence, and the name of the reading."""
+    """Return a sentence on the KL weight that names the reading."""
     cycle, ratio = options.kl_anneal_cycle, options.kl_anneal_ratio
-    again = options.kl_anneal_type == "Cyclical"
+    is_cyclical = options.kl_anneal_type == "Cyclical"
     if options.kl_anneal_type == "Without":
         return "The KL weight is 1 throughout."
     if options.kl_reading == "report":
-        share = f"(epoch mod {cycle})" if again else "epoch"
+        position = f"(epoch mod {cycle})" if is_cyclical else "epoch"
         return (
-            f"--kl_reading report: the KL weight is min(1, {share} / {cycle} x {ratio:g}), so --kl_anneal_cycle counts "
-            "epochs. In the other reading, fu, it counts cycles, and the ratio is the share of one spent rising."
+            f"--kl_reading report: the KL weight is min(1, {position} / {cycle} x {ratio:g}); --kl_anneal_cycle counts "
+            "epochs. In the other reading, fu, it counts cycles, and the ratio is the share of a cycle spent rising."
         )
-    times = f"in each of {cycle} cycles of {options.num_epoch / cycle:g} epochs" if again else "once"
-    part = f"{'the whole' if ratio == 1 else f'the first {ratio:.0%} of the'} {'cycle' if again else 'run'}"
-    stays = " No cycle is longer than an epoch here, so it stays 0." if again and options.num_epoch <= cycle else ""
+    times = f"in each of {cycle} cycles of {options.num_epoch / cycle:g} epochs" if is_cyclical else "once"
+    share = "all" if ratio == 1 else f"the first {ratio:.0%}"
+    remark = ""
+    if is_cyclical and options.num_epoch <= cycle:
+        remark = " No cycle is longer than an epoch here, so it stays 0."
     return (
-        f"--kl_reading fu: the KL weight rises from 0 to 1 {times}, over {part}.{stays} "
+        f"--kl_reading fu: the KL weight rises from 0 to 1 {times}, over {share} of the "
+        f"{'cycle' if is_cyclical else 'run'}.{remark} "
         "In the other reading, report, --kl_anneal_cycle counts epochs, and the ratio is the peak."
     )
 
 
 def output_note(output: str) -> str:
-    """What no checkpoint says of itself."""
+    """Return a sentence on the bound of the output, which a checkpoint does not record."""
     return (
-        f"A final Sigmoid leaves no trace in a checkpoint; this one is taken to end in: {output}. "
-        "If its Generator ends otherwise, say so with --output sigmoid, clamp or none."
+        f"A final Sigmoid leaves no trace in a checkpoint; this one is assumed to end in: {output}. "
+        "If its Generator ends otherwise, give --output sigmoid, clamp or none."
     )

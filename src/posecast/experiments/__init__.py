@@ -1,1 +1,1 @@
-"""Grids planned, run, compared as numbers."""
+"""Experiments: grids of settings that are planned, run, and compared as numbers."""

@@ -1,7 +1,8 @@
-"""What an experiment shows, in sentences computed from its curves; and the report's claims held against it.
+"""Findings of an experiment in sentences, and verdicts on the claims of the course report.
 
-In: outcomes. Out: findings, and for each claim of the course report a verdict with its figures. A difference counts
-only where its 95 % interval over seeds (paired) leaves out 0. Next: `experiment_report.py`, which puts them on a page.
+In: outcomes. Out: sentences computed from their curves, and a `Claim` for each claim of the report.
+A difference counts only if its 95 % interval over seeds (paired) does not contain 0.
+Next: `reporting/experiment_report.py`, which puts them on a page.
 """
 
 from __future__ import annotations
@@ -27,167 +28,187 @@ from posecast.experiments.statistics import (
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 STRETCH = 100
-"""Frames at the start and at the end of a rollout that are held against each other; a quarter of a short one."""
+"""Number of frames at the start and at the end of a rollout that are compared; at most a quarter of the rollout."""
 NOTABLE_DB = 0.25
-"""Validation that ends so far under its best has worsened."""
-ALIVE_NATS = 1.0
+"""Fall of validation PSNR below its best that counts as worsening."""
+ALIVE_NATS, ALIVE_UNITS = 1.0, 1.0
+"""Rate in nats per frame, and number of active units, at which a latent counts as alive; below both it is dead."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the course report, and what this experiment says of it."""
+    """Sentence of the course report, with this experiment's verdict and the figures behind it."""
 
     sentence: str
     verdict: Verdict
     evidence: str
 
 
-def findings(found: Sequence[Outcome]) -> list[str]:
-    """Sentences about settings that have at least one finished run."""
-    known = [one for one in found if one.runs]
-    if not known:
+def findings(results: Sequence[Outcome]) -> list[str]:
+    """Return sentences about the settings that have at least one finished run."""
+    finished = [outcome for outcome in results if outcome.runs]
+    if not finished:
         return []
-    said = [ranking(known)] if len(known) > 1 else []
-    if max(len(one.runs) for one in known) < 2:
-        said.append("There is one seed only, so no difference can be told from noise.")
-    said.append(calmness(known))
-    said += [worsening(one) for one in known]
-    said += [along_the_frames(one) for one in known]
-    said += [aliveness(one) for one in known]
-    return said
+    sentences = [rank(finished)] if len(finished) > 1 else []
+    if max(len(outcome.runs) for outcome in finished) < 2:
+        sentences.append("There is one seed only, so no difference can be distinguished from noise.")
+    sentences.append(describe_swings(finished))
+    sentences += [describe_worsening(outcome) for outcome in finished]
+    sentences += [describe_frames(outcome) for outcome in finished]
+    sentences += [describe_latent(outcome) for outcome in finished]
+    return sentences
 
 
-def ranking(known: Sequence[Outcome]) -> str:
-    """Which setting ends higher, and whether that is more than noise."""
-    ordered = sorted(known, key=lambda one: -one.estimate(psnr_db).mean)
-    said = f"{ordered[0].name} scores highest, {ordered[0].estimate(psnr_db)} dB"
+def rank(finished: Sequence[Outcome]) -> str:
+    """Name the setting with the highest score, and whether its lead over each other setting exceeds the noise."""
+    best, *others = sorted(finished, key=lambda outcome: -outcome.estimate(psnr_db).mean)
     parts = []
-    for other in ordered[1:]:
-        difference = paired(ordered[0], other, psnr_db)
-        beyond = "beyond the noise over seeds" if difference.sign > 0 else "within the noise over seeds"
-        beyond = beyond if difference.num_seeds > 1 else "one seed: undecided"
-        parts.append(f"{difference} dB above {other.name} ({beyond})")
-    return f"{said}: {', '.join(parts)}."
+    for other in others:
+        difference = paired(best, other, psnr_db)
+        remark = "beyond the noise over seeds" if difference.sign > 0 else "within the noise over seeds"
+        remark = remark if difference.num_seeds > 1 else "one seed: undecided"
+        parts.append(f"{difference} dB above {other.name} ({remark})")
+    return f"{best.name} scores highest, {best.estimate(psnr_db)} dB: {', '.join(parts)}."
 
 
-def calmness(known: Sequence[Outcome]) -> str:
-    """How much the training loss swings from epoch to epoch."""
-    swings = sorted(((one.estimate(swing("loss")), one.name) for one in known), key=lambda pair: pair[0].mean)
-    return "From epoch to epoch the training loss changes by " + ", ".join(f"{s} % ({n})" for s, n in swings) + "."
+def describe_swings(finished: Sequence[Outcome]) -> str:
+    """State by how much the training loss changes from epoch to epoch."""
+    swings = [(outcome.estimate(swing("loss")), outcome.name) for outcome in finished]
+    swings.sort(key=lambda pair: pair[0].mean)
+    parts = ", ".join(f"{estimate} % ({name})" for estimate, name in swings)
+    return f"From epoch to epoch the training loss changes by {parts}."
 
 
-def worsening(one: Outcome) -> str:
-    """Whether validation worsens while training improves."""
-    fall = one.estimate(fall_db)
-    improved = one.estimate(lambda run: early(run, "mse") - ending("mse")(run))
-    worse = fall.mean - (fall.half_width if math.isfinite(fall.half_width) else 0.0) > NOTABLE_DB
-    if worse and improved.mean > 0:
-        return f"{one.name}: validation worsens while training improves; its PSNR ends {fall} dB under its best."
-    return f"{one.name}: validation does not worsen notably; its PSNR ends {fall} dB under its best."
+def describe_worsening(outcome: Outcome) -> str:
+    """State whether validation worsens while training improves."""
+    fall = outcome.estimate(fall_db)
+    improvement = outcome.estimate(lambda run: beginning(run, "mse") - ending("mse")(run))
+    lower_bound = fall.mean - (fall.half_width if math.isfinite(fall.half_width) else 0.0)
+    if lower_bound > NOTABLE_DB and improvement.mean > 0:
+        return f"{outcome.name}: validation worsens while training improves; its PSNR ends {fall} dB below its best."
+    return f"{outcome.name}: validation does not worsen notably; its PSNR ends {fall} dB below its best."
 
 
-def early(run: Run, key: str) -> float:
-    """A logged quantity in the first three epochs."""
-    known = [value for value in run.column(key) if math.isfinite(value)][:3]
-    return sum(known) / len(known) if known else math.nan
+def beginning(run: Run, key: str) -> float:
+    """Return the mean of a logged quantity over the first three epochs that have a value."""
+    finite = [value for value in run.column(key) if math.isfinite(value)][:3]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
-def along_the_frames(one: Outcome) -> str:
-    """Where along the frames a setting loses."""
-    length = one.frames_db().shape[1]
+def describe_frames(outcome: Outcome) -> str:
+    """State PSNR at the start and at the end of the rollout, and the tenth of the frames where it is lowest."""
+    length = outcome.frames_db().shape[1]
     stretch = max(1, min(STRETCH, length // 4))
-    start, end = one.estimate(stretch_db(0, stretch)), one.estimate(stretch_db(-stretch, None))
+    start, end = outcome.estimate(stretch_db(0, stretch)), outcome.estimate(stretch_db(-stretch, None))
     edges = [round(k * length / 10) for k in range(11)]
-    means = [one.estimate(stretch_db(a, b)).mean for a, b in pairwise(edges) if b > a]
+    means = [outcome.estimate(stretch_db(a, b)).mean for a, b in pairwise(edges) if b > a]
     worst = min(range(len(means)), key=lambda k: means[k])
-    where = f"lowest at {means[worst]:.2f} dB over frames {edges[worst] + 2} to {edges[worst + 1] + 1}"
-    drift = one.estimate(lambda run: run.score("drift", "difference_db"))
+    lowest = f"lowest at {means[worst]:.2f} dB over frames {edges[worst] + 2} to {edges[worst + 1] + 1}"
+    drift = outcome.estimate(lambda run: run.score("drift", "difference_db"))
     cost = f" Feeding predictions back costs {drift} dB by the end." if math.isfinite(drift.mean) else ""
-    return f"{one.name}: {start} dB over its first {stretch} frames, {end} over its last; {where}.{cost}"
+    return f"{outcome.name}: {start} dB over its first {stretch} frames, {end} over its last; {lowest}.{cost}"
 
 
-def aliveness(one: Outcome) -> str:
-    """Whether the latent carries anything."""
-    rate = one.estimate(lambda run: run.score("latent", "rate_nats"))
-    active = one.estimate(lambda run: run.score("latent", "active_units"))
-    units = one.estimate(lambda run: run.score("latent", "units")).mean
-    alive = rate.mean >= ALIVE_NATS and active.mean >= 1.0
-    return (
-        f"{one.name}: the latent is {'alive' if alive else 'dead'}, {rate} nats per frame, "
-        f"{active.mean:.0f} of {units:.0f} units active."
-    )
+def describe_latent(outcome: Outcome) -> str:
+    """State rate, active units and PSNR of posterior and prior, and whether the latent is alive.
+
+    The rate compares posterior and prior in each frame; active units count where the posterior's mean changes between
+    frames. If only one of them is above its threshold, the latent is neither alive nor dead.
+    """
+    rate = outcome.estimate(lambda run: run.score("latent", "rate_nats"))
+    active = outcome.estimate(lambda run: run.score("latent", "active_units")).mean
+    units = outcome.estimate(lambda run: run.score("latent", "units")).mean
+    figures = f"{rate} nats per frame, {active:.0f} of {units:.0f} units active"
+    has_rate, has_units = rate.mean >= ALIVE_NATS, active >= ALIVE_UNITS
+    if not (math.isfinite(rate.mean) and math.isfinite(active)):
+        return f"{outcome.name}: nothing is known about the latent; its rate and active units were not scored."
+    if has_rate == has_units:
+        sentence = f"the latent is {'alive' if has_rate else 'dead'}, {figures}."
+    elif has_rate:
+        sentence = (
+            f"the evidence on the latent is mixed, {figures}: posterior and prior differ, but no unit's mean changes "
+            "notably between frames."
+        )
+    else:
+        sentence = f"the evidence on the latent is mixed, {figures}: the prior predicts how the units change."
+    posterior = outcome.estimate(lambda run: run.score("reconstruction", "psnr_db"))
+    if math.isfinite(posterior.mean):
+        gain = outcome.estimate(lambda run: run.score("reconstruction", "psnr_db") - psnr_db(run))
+        prior = outcome.estimate(psnr_db)
+        sentence += f" Decoded with the posterior, PSNR is {posterior} dB; predicted from the prior's mean, {prior} dB"
+        sentence += f" (difference {gain})."
+    return f"{outcome.name}: {sentence}"
 
 
-def claims(experiment: str, found: Sequence[Outcome]) -> list[Claim]:
-    """The report's claims that this experiment can judge; none for an experiment of the user's own."""
-    named = {one.name: one for one in found if one.runs}
+def claims(experiment: str, results: Sequence[Outcome]) -> list[Claim]:
+    """Return the report's claims about a built-in experiment with their verdicts; none for a user's own experiment."""
+    finished = {outcome.name: outcome for outcome in results if outcome.runs}
     judged = []
     for sentence, settings, judge in CLAIMS.get(experiment, ()):
-        if all(name in named for name in settings):
-            judged.append(Claim(sentence, *judge(*(named[name] for name in settings))))
+        if all(name in finished for name in settings):
+            judged.append(Claim(sentence, *judge(*(finished[name] for name in settings))))
         else:
-            judged.append(Claim(sentence, "undecided", "The runs that it needs are not finished."))
+            judged.append(Claim(sentence, "undecided", "The necessary runs are not finished."))
     return judged
 
 
-def calms_early(forced: Outcome, free: Outcome) -> tuple[Verdict, str]:
+def judge_early_swing(forced: Outcome, free: Outcome) -> tuple[Verdict, str]:
     early_swing = swing("loss", 0.0, 1 / 3)
-    return compared("change of the training loss per epoch, first third, %", early_swing, forced, free, expected=-1)
+    return compare("change of the training loss per epoch, first third, %", early_swing, forced, free, expected=-1)
 
 
-def leaves_validation_high(forced: Outcome, free: Outcome) -> tuple[Verdict, str]:
-    return compared("validation loss at the end, x 1000", scaled(ending("validation_loss")), forced, free, expected=1)
+def judge_validation_loss(forced: Outcome, free: Outcome) -> tuple[Verdict, str]:
+    return compare("validation loss at the end, x 1000", scaled(ending("validation_loss")), forced, free, expected=1)
 
 
-def swings(cyclical: Outcome, *others: Outcome) -> tuple[Verdict, str]:
-    """The cyclical schedule against each other one: all must agree."""
+def judge_cyclical_swing(cyclical: Outcome, *others: Outcome) -> tuple[Verdict, str]:
+    """Compare the cyclical schedule with each other one; a verdict needs agreement."""
     measure = swing("validation_loss")
-    judged = [
-        compared("change of the validation loss per epoch, %", measure, cyclical, other, expected=1) for other in others
-    ]
-    first = judged[0][0]
-    agreed: Verdict = first if all(verdict == first for verdict, _ in judged) else "undecided"
-    return agreed, " ".join(evidence for _, evidence in judged)
+    label = "change of the validation loss per epoch, %"
+    comparisons = [compare(label, measure, cyclical, other, expected=1) for other in others]
+    verdicts: set[Verdict] = {verdict for verdict, _ in comparisons}
+    evidence = " ".join(evidence for _, evidence in comparisons)
+    return (verdicts.pop() if len(verdicts) == 1 else "undecided"), evidence
 
 
-def overfits(one: Outcome) -> tuple[Verdict, str]:
-    fall = one.estimate(fall_db)
-    evidence = f"Validation PSNR ends {fall} dB under its best; {NOTABLE_DB} dB would be notable."
+def judge_overfitting(outcome: Outcome) -> tuple[Verdict, str]:
+    fall = outcome.estimate(fall_db)
+    evidence = f"Validation PSNR ends {fall} dB below its best; {NOTABLE_DB} dB would be notable."
     return against_threshold(fall, NOTABLE_DB), evidence
 
 
-def wobbles(one: Outcome) -> tuple[Verdict, str]:
-    """More wobble after frame 400 than before, and a cost of errors in earlier frames: both must hold."""
-    more = one.estimate(lambda run: wobble_db(399, None)(run) - wobble_db(0, 399)(run))
-    drift = one.estimate(lambda run: run.score("drift", "difference_db"))
+def judge_wobble(outcome: Outcome) -> tuple[Verdict, str]:
+    """Require both more wobble after frame 400 than before and a cost of errors in earlier frames."""
+    increase = outcome.estimate(lambda run: wobble_db(399, None)(run) - wobble_db(0, 399)(run))
+    drift = outcome.estimate(lambda run: run.score("drift", "difference_db"))
     evidence = (
-        f"From frame 400 on PSNR changes from frame to frame by {more} dB more than before; "
+        f"From frame 400 on PSNR changes from frame to frame by {increase} dB more than before; "
         f"errors in earlier frames cost {drift} dB by the end."
     )
-    verdicts = (against_threshold(more, 0.0), against_threshold(drift, NOTABLE_DB))
+    verdicts = {against_threshold(increase, 0.0), against_threshold(drift, NOTABLE_DB)}
     if "refuted" in verdicts:
         return "refuted", evidence
-    return ("confirmed" if set(verdicts) == {"confirmed"} else "undecided"), evidence
+    return ("confirmed" if verdicts == {"confirmed"} else "undecided"), evidence
 
 
 def against_threshold(value: Estimate, threshold: float) -> Verdict:
-    """Whether a value lies above a threshold, interval and all."""
+    """Return "confirmed" for an interval above a threshold, "refuted" for one below it."""
     if value.mean - value.half_width > threshold:
         return "confirmed"
     return "refuted" if value.mean + value.half_width < threshold else "undecided"
 
 
-def compared(
-    what: str, measure: Callable[[Run], float], one: Outcome, other: Outcome, *, expected: int
+def compare(
+    label: str, measure: Callable[[Run], float], outcome: Outcome, other: Outcome, *, expected: int
 ) -> tuple[Verdict, str]:
-    """Whether `one` differs from `other` in the expected direction, beyond the noise over seeds."""
-    difference = paired(one, other, measure)
+    """Return whether `outcome` less `other` has the expected sign beyond the noise over seeds, and the figures."""
+    difference = paired(outcome, other, measure)
     verdict: Verdict = "undecided"
     if difference.sign:
         verdict = "confirmed" if difference.sign == expected else "refuted"
     return verdict, (
-        f"{what.capitalize()}: {one.estimate(measure)} ({one.name}), {other.estimate(measure)} ({other.name}); "
-        f"difference {difference}."
+        f"{label.capitalize()}: {outcome.estimate(measure)} ({outcome.name}), {other.estimate(measure)} "
+        f"({other.name}); difference {difference}."
     )
 
 
@@ -197,12 +218,17 @@ def scaled(measure: Callable[[Run], float], factor: float = 1000.0) -> Callable[
 
 CLAIMS: dict[str, tuple[tuple[str, tuple[str, ...], Callable[..., tuple[Verdict, str]]], ...]] = {
     "teacher-forcing": (
-        ("Teacher forcing calms the training loss early.", ("decaying-0.5", "none"), calms_early),
-        ("Teacher forcing leaves the validation loss high.", ("decaying-0.5", "none"), leaves_validation_high),
+        ("Teacher forcing calms the training loss early.", ("decaying-0.5", "none"), judge_early_swing),
+        ("Teacher forcing leaves the validation loss high.", ("decaying-0.5", "none"), judge_validation_loss),
     ),
     "kl-annealing": (
-        ("Cyclical annealing makes the validation loss swing.", ("cyclical", "monotonic", "none"), swings),
-        ("Without annealing the model overfits.", ("none",), overfits),
+        (
+            "Cyclical annealing makes the validation loss swing.",
+            ("cyclical", "monotonic", "none"),
+            judge_cyclical_swing,
+        ),
+        ("Without annealing the model overfits.", ("none",), judge_overfitting),
     ),
-    "report": (("PSNR wobbles from frame 400 on, as errors add up.", ("report",), wobbles),),
+    "report": (("PSNR wobbles from frame 400 on, as errors add up.", ("report",), judge_wobble),),
 }
+"""For each experiment the claims, the settings that they compare, and the function that judges these."""

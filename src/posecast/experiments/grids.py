@@ -1,6 +1,6 @@
-"""Experiments as rows of a table: what each setting changes, and how many epochs its schedules count.
+"""Grids of settings, one for each experiment.
 
-In: an experiment's name or a TOML file, and the user's own changes. Out: one `Config` a setting. Knows no torch.
+In: an experiment's name or a TOML file, and the user's changes. Out: a `Config` for each setting. Imports no torch.
 Next: `runner.py`, which trains and scores them.
 """
 
@@ -24,30 +24,30 @@ DEFAULT_MINUTES = 5.0
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of an experiment: a name, and what it changes."""
+    """Row of an experiment: a name, and changes by configuration key."""
 
     name: str
     changes: Mapping[str, Any]
     recipe: str | None = None
-    """Where its configuration keys start, if not where all the others do."""
+    """Recipe to start from; None: the grid's."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """An experiment: a question, and the settings that answer it."""
+    """Experiment: a question, and the settings that answer it."""
 
     name: str
     question: str
     settings: tuple[Setting, ...]
     common: Mapping[str, Any] = field(default_factory=dict)
-    """Changed in every setting; the user's own configuration keys are laid on these."""
+    """Changes in every setting, by configuration key; the user's changes take precedence over these."""
     recipe: str = "lab4"
     schedule_epochs: int = 0
-    """Epochs that its schedules count: a run has so many, however short its budget. 0: schedules count none."""
+    """Number of epochs that its schedules count, which every run has, however short its budget; 0: they count none."""
 
 
-def forced(start: float, decay_from: int, step: float) -> dict[str, Any]:
-    """A teacher-forcing schedule as the report writes it; a step of 0 never decays."""
+def teacher_forcing(start: float, decay_from: int, step: float) -> dict[str, Any]:
+    """Return the changes for a teacher-forcing schedule in the report's terms; with a step of 0 it never decays."""
     return {
         "teacher_forcing": start,
         "teacher_forcing_decay_from": decay_from,
@@ -55,8 +55,8 @@ def forced(start: float, decay_from: int, step: float) -> dict[str, Any]:
     }
 
 
-def annealed(schedule: str, period: float) -> dict[str, Any]:
-    """A KL weight that rises from 0 to 1 within `period` epochs, once or again and again."""
+def kl_annealing(schedule: str, period: float) -> dict[str, Any]:
+    """Return the changes for a KL weight that rises from 0 to 1 within `period` epochs, once or in cycles."""
     return {"kl_schedule": schedule, "kl_period": period, "kl_ramp": 1.0, "kl_peak": 1.0, "kl_floor": 0.0}
 
 
@@ -67,9 +67,9 @@ GRIDS = {
             "teacher-forcing",
             "What does teacher forcing do to training and to rollouts?",
             (
-                Setting("decaying-0.5", forced(0.5, 5, 0.1)),
-                Setting("constant-0.1", forced(0.1, 30, 0.0)),
-                Setting("none", forced(0.0, 30, 0.0)),
+                Setting("decaying-0.5", teacher_forcing(0.5, 5, 0.1)),
+                Setting("constant-0.1", teacher_forcing(0.1, 30, 0.0)),
+                Setting("none", teacher_forcing(0.0, 30, 0.0)),
             ),
             common={"teacher_forcing_coin": "epoch", "validate_every": 1},
             schedule_epochs=20,
@@ -78,8 +78,8 @@ GRIDS = {
             "kl-annealing",
             "What does annealing the KL weight do to the bound and to rollouts?",
             (
-                Setting("monotonic", annealed("monotonic", 10.0)),
-                Setting("cyclical", annealed("cyclical", 5.0)),
+                Setting("monotonic", kl_annealing("monotonic", 10.0)),
+                Setting("cyclical", kl_annealing("cyclical", 5.0)),
                 Setting("none", {"kl_schedule": "constant", "kl_peak": 1.0}),
             ),
             common={"validate_every": 1},
@@ -87,9 +87,8 @@ GRIDS = {
         ),
         Grid(
             "report",
-            "The report's own protocol beside ours, with the course's networks",
+            "How does the report's protocol compare with ours, with the course's networks?",
             (
-                # Its posterior saw the previous frame; its gradients were limited to 0.75; 20 epochs were fast.
                 Setting(
                     "report",
                     {"posterior_sees": "previous", "likelihood_variance": 3072.0, "max_grad_norm": 0.75}
@@ -110,8 +109,12 @@ GRIDS = {
 
 
 def find_grid(name: str) -> Grid:
-    """A named experiment, or one from a TOML file. Raises InputError."""
-    if name.endswith(".toml"):
+    """Return a built-in grid by its name, or read one from a file whose name ends in .toml.
+
+    Raises:
+        InputError: If there is no such grid, or the file is wrong.
+    """
+    if name.lower().endswith(".toml"):
         return read_grid(Path(name))
     if name not in GRIDS:
         raise InputError(f"There is no experiment {name!r}; there are {', '.join(GRIDS)}, or name a .toml file.")
@@ -119,15 +122,19 @@ def find_grid(name: str) -> Grid:
 
 
 def read_grid(file: Path) -> Grid:
-    """A user's own grid: `recipe`, `schedule_epochs`, a table [base], and tables [settings.NAME]."""
+    """Read a grid from TOML: `recipe`, `question`, `schedule_epochs`, a table [base] and tables [settings.NAME].
+
+    Raises:
+        InputError: If the file cannot be read, or has an unknown key or a wrong value.
+    """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"The grid {file} cannot be read: {error}.") from error
-    known = {"recipe": str, "question": str, "schedule_epochs": int, "base": dict, "settings": dict}
+    types = {"recipe": str, "question": str, "schedule_epochs": int, "base": dict, "settings": dict}
     for key, value in content.items():
-        if key not in known or not isinstance(value, known[key]):
-            raise InputError(f"The grid {file} has {key} = {value!r}; expected {', '.join(known)}.")
+        if key not in types or not isinstance(value, types[key]):
+            raise InputError(f"The grid {file} has {key} = {value!r}; expected {', '.join(types)}.")
     settings = []
     for name, changes in content.get("settings", {}).items():
         if not NAME.fullmatch(name) or not isinstance(changes, dict):
@@ -150,36 +157,53 @@ def read_grid(file: Path) -> Grid:
 def configurations(
     grid: Grid, recipe: str | None = None, file: Path | None = None, flags: Mapping[str, Any] | None = None
 ) -> dict[str, Config]:
-    """A configuration for each setting: recipe, what the grid has in common, the user's file and flags, the setting.
+    """Return the configuration of each setting, by its name.
 
-    Five minutes a run where nobody names a budget. Raises InputError, also where a change of the user's
-    would be overruled by a setting.
+    A recipe is changed by the grid's common changes, then by the user's file and flags, then by the setting.
+
+    Args:
+        grid: The grid.
+        recipe: The user's recipe; None: the one in `file`, or else the grid's.
+        file: TOML or YAML file with the user's changes.
+        flags: The user's changes from the command line, by configuration key.
+
+    Raises:
+        InputError: If a value is wrong, or the user changes what the settings themselves change.
     """
-    own = dict(read_settings(file)) if file else {}
-    recipe = recipe or own.pop("recipe", None)
-    own = {name: value for name, value in own.items() if name != "recipe"} | dict(flags or {})
+    from_file = dict(read_settings(file)) if file else {}
+    file_recipe = from_file.pop("recipe", None)
+    recipe = recipe or file_recipe
+    changes = from_file | dict(flags or {})
     if recipe and any(setting.recipe for setting in grid.settings):
         raise InputError(f"The experiment {grid.name} compares recipes itself; leave --recipe out.")
-    overruled = {name for setting in grid.settings for name in setting.changes} & own.keys()
-    if overruled:
-        raise InputError(f"The experiment {grid.name} sets {min(overruled)} itself, in each setting; leave it out.")
+    conflicts = {name for setting in grid.settings for name in setting.changes} & changes.keys()
+    if conflicts:
+        raise InputError(f"The experiment {grid.name} sets {min(conflicts)} itself, in each setting; leave it out.")
     recipes = [setting.recipe or recipe or grid.recipe for setting in grid.settings]
-    made = {}
+    configs = {}
     for setting, start in zip(grid.settings, recipes, strict=True):
-        fitting = {name: value for name, value in own.items() if belongs(name, start) or not belongs(name, *recipes)}
+        # A key of another setting's recipe is left out; a key of no recipe is an error that `change` raises.
+        applicable = {
+            name: value for name, value in changes.items() if has_key(name, start) or not has_key(name, *recipes)
+        }
         config = change(build_config(start), {"minutes": DEFAULT_MINUTES}, grid.name)
-        for where, changes in ((grid.name, grid.common), ("the command line", fitting), (grid.name, setting.changes)):
-            config = change(config, changes, where)
+        for origin, layer in (
+            (grid.name, grid.common),
+            ("the command line", applicable),
+            (grid.name, setting.changes),
+        ):
+            config = change(config, layer, origin)
         check_whole(config)
-        made[setting.name] = config
-    return made
+        configs[setting.name] = config
+    return configs
 
 
-def belongs(name: str, *recipes: str) -> bool:
-    """Whether a configuration key is one of any of these recipes."""
-    return any(name in names_of(RECIPES[recipe]) for recipe in recipes if recipe in RECIPES)
+def has_key(name: str, *recipes: str) -> bool:
+    """Return whether any of the recipes has a configuration key; unknown recipes have none."""
+    return any(name in keys_of(RECIPES[recipe]) for recipe in recipes if recipe in RECIPES)
 
 
-def names_of(config: Config) -> set[str]:
+def keys_of(config: Config) -> set[str]:
+    """Return all configuration keys of a configuration."""
     owners: Iterable[Any] = (config, *(getattr(config, section) for section in SECTIONS))
     return {name for owner in owners for name, _, _ in settings_of(type(owner))}

@@ -1,7 +1,7 @@
-"""The plan of an experiment: its settings, seeds and runs; the content of DIR/experiment.json.
+"""Plan of an experiment: its settings, seeds and runs, stored in DIR/experiment.json.
 
-In: a plan on disk. Out: `Plan`, with a folder and a state for each run. Knows no torch.
-Next: `runner.py`, which makes a plan and carries it out; `statistics.py`, which reads what came of it.
+In: a plan on disk. Out: `Plan`, with a folder and a state for each run. Imports no torch.
+Next: `runner.py`, which makes a plan and carries it out; `statistics.py`, which reads its results.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import posecast
 from posecast.config.overrides import from_dict
-from posecast.config.schema import Config, flattened
+from posecast.config.schema import Config, flattened, to_dict
 from posecast.errors import InputError
-from posecast.files import read_json
+from posecast.files import read_json, write_json
 
 PLAN = "experiment.json"
 LOCK = "experiment.lock"
@@ -24,7 +25,7 @@ WRITTEN = (PLAN, "runs", "claims", "comparison.html", "comparison.json", "figure
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of an experiment: a setting under a seed."""
+    """Run of an experiment: a setting under a seed."""
 
     setting: str
     config: Config
@@ -36,7 +37,7 @@ class PlannedRun:
 
     @property
     def failure(self) -> Path:
-        """Where it is written that and why this run could not be trained."""
+        """File with the reason if the run could not be trained; beside the folder, which --force would remove."""
         return self.folder.with_name(f"{self.name}.failed.json")
 
     @property
@@ -46,7 +47,17 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment consists of; the content of experiment.json."""
+    """Experiment as it was planned.
+
+    Attributes:
+        name: Name of the grid.
+        question: Question that the experiment answers.
+        data: Folder of the data set.
+        futures: Sampled rollouts of each sequence when a run is scored.
+        configs: Configuration of each setting, with its budget in epochs or updates.
+        seeds: Seeds of each setting.
+        out: Folder of the experiment.
+    """
 
     name: str
     question: str
@@ -58,7 +69,7 @@ class Plan:
 
     @property
     def runs(self) -> list[PlannedRun]:
-        """Every run, seed by seed, so that an interrupted experiment has each setting as often as the others."""
+        """Every run, ordered by seed, so that an interrupted experiment has each setting about equally often."""
         return [
             PlannedRun(name, dataclasses.replace(config, seed=seed), self.out / "runs" / f"{name}-seed{seed}")
             for seed in self.seeds
@@ -66,8 +77,27 @@ class Plan:
         ]
 
 
+def write_plan(plan: Plan, request: dict[str, Any]) -> None:
+    """Write the plan of an experiment, and the request that it was made for, into its folder."""
+    content = {
+        "posecast": posecast.__version__,
+        "experiment": plan.name,
+        "question": plan.question,
+        "data": str(plan.data),
+        "seeds": list(plan.seeds),
+        "futures": plan.futures,
+        "settings": {name: to_dict(config) for name, config in plan.configs.items()},
+        "request": request,
+    }
+    write_json(plan.out / PLAN, content)
+
+
 def read_plan(out: Path) -> tuple[Plan, dict[str, Any]]:
-    """The plan of an experiment, and the request that it came from. Raises InputError."""
+    """Return the plan of an experiment, and the request that it was made for.
+
+    Raises:
+        InputError: If the folder has no plan, or its file is damaged.
+    """
     content = read_json(out / PLAN, "the plan of an experiment")
     try:
         plan = Plan(
@@ -84,13 +114,13 @@ def read_plan(out: Path) -> tuple[Plan, dict[str, Any]]:
         raise InputError(f"{out / PLAN} is not the plan of an experiment; name another folder.") from error
 
 
-def check_same_request(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise InputError unless an experiment is gone on with as it was begun."""
-    then, asked = flattened(before), flattened(now)
-    names = [name for name in sorted(then | asked) if then.get(name) != asked.get(name)]
-    if names:
-        name = names[0]
+def check_same_request(out: Path, original: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raise InputError if an experiment was started with another request, naming the first difference."""
+    before, now = flattened(original), flattened(current)
+    differences = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
+    if differences:
+        name = differences[0]
         raise InputError(
-            f"{out} was begun with {name} = {then.get(name)}, now it is {asked.get(name)}; "
-            "go on with the same options, or name another folder."
+            f"{out} was started with {name} = {before.get(name)}, but now it is {now.get(name)}; "
+            "use the same options, or name another folder."
         )

@@ -1,6 +1,7 @@
-"""A trained run, one photo and poses to follow to a video, or several.
+"""Videos of the person of one photo who follows a sequence of poses.
 
-In: files. Out: files. Next: `driving.py` reads the poses, `rollout.py` makes the frames, `images.py` writes them.
+In: a run folder and a `GenerateRequest`. Out: video files, or folders of PNGs.
+Next: `driving.py` reads what is followed, `model/rollout.py` predicts the frames, `writer.py` writes them.
 """
 
 from __future__ import annotations
@@ -16,98 +17,107 @@ from posecast.config.schema import parse_size
 from posecast.errors import InputError
 from posecast.files import claim_file
 from posecast.model.checkpoint import load_run, read_config
-from posecast.model.rollout import Latent, predict
-from posecast.video.audio import add_sound
+from posecast.model.rollout import predict
+from posecast.video.audio import add_sound, check_sound
 from posecast.video.driving import read_drive
+from posecast.video.generate_request import GenerateRequest
 from posecast.video.retargeting import BodyProportions
 from posecast.video.tracking import Progress
 from posecast.video.writer import open_writer
 
+DEFAULT_FPS = 25.0
+
 
 def generate(
-    run: Path,
-    *,
-    first_frame: Path,
-    poses: Path,
-    out: Path,
-    seed: int = 0,
-    futures: int = 1,
-    latent: Latent = "sample",
-    first_pose: Path | None = None,
-    person: int = 1,
-    fitted: bool = True,
-    audio: bool = False,
-    fps: float | None = None,
-    scale: int = 1,
-    force: bool = False,
-    device: str = "cpu",
-    progress: Progress | None = None,
+    run: Path, request: GenerateRequest, *, device: str = "cpu", progress: Progress | None = None
 ) -> list[Path]:
-    """Write the rollout of each future; returns what was written. Raises InputError.
+    """Roll out the requested futures and write a video, or a folder of PNGs, for each.
 
-    What `poses` may be, and what `fitted` means, says `driving.read_drive`. Without `fps` it is that of what is
-    followed, else 25.
+    >>> request = GenerateRequest(first_frame=Path("ME.png"), poses=Path("OTHER.mp4"), out=Path("ME.mp4"))
+    >>> generate(Path("RUN"), request)  # doctest: +SKIP
+
+    Args:
+        run: Folder of the run whose weights predict the frames.
+        request: What to follow, and where and how to write the videos.
+        device: Device to compute on: "cpu", "cuda" or "mps".
+        progress: Called with the kind of work, the number of frames done and their total.
+
+    Returns:
+        Path of each video; several futures are numbered (`future_paths`).
+
+    Raises:
+        InputError: If a file cannot be read, an output path is in use, or options contradict each other.
     """
-    if latent == "mean" and futures > 1:
-        raise InputError("With --latent mean all futures are the same; ask for one, or for --latent sample.")
-    if audio:
-        check_audio(out, poses)
+    if request.latent == "mean" and request.futures > 1:
+        raise InputError("With --latent mean all futures are equal; request one future, or use --latent sample.")
+    if request.audio:
+        check_audio(request.out, request.poses)
     predictor = load_run(run, device)
     size = parse_size(predictor.config.size)
-    drive = read_drive(
-        first_frame,
-        poses,
-        size,
-        lambda: trained_body(run),
-        fitted=fitted,
-        first_pose=first_pose,
-        person=person,
-        progress=progress,
+    drive = read_drive(request, size, lambda: trained_body(run), progress=progress)
+    targets = future_paths(request.out, request.futures)
+    check_free(targets, request.out, drive.names, force=request.force)
+    frames = predict(
+        predictor,
+        drive.first_frame,
+        drive.poses,
+        latent=request.latent,
+        seed=request.seed,
+        futures=request.futures,
     )
-    targets = future_paths(out, futures)
-    check_free(targets, out, drive.names, force=force)
-    frames = predict(predictor, drive.first_frame, drive.poses, latent=latent, seed=seed, futures=futures)
-    frames = islice(frames, drive.num_unseen, None)
-    rate = fps or drive.fps or 25.0
-    write_futures(frames, targets, drive.names, fps=rate, scale=scale, progress=progress)
-    for target in targets if audio else ():
-        add_sound(target, poses, start_s=drive.starts_s)
+    shown = islice(frames, drive.num_unseen, None)
+    fps = request.fps or drive.fps or DEFAULT_FPS
+    write_futures(shown, targets, drive.names, fps=fps, scale=request.scale, progress=progress)
+    if request.audio:
+        for target in targets:
+            add_sound(target, request.poses, start_s=drive.starts_s)
     return targets
 
 
 def check_audio(out: Path, poses: Path) -> None:
-    """Raise InputError unless there can be sound, and somewhere to put it."""
+    """Raise InputError if the poses have no sound or the output cannot hold any."""
     if out.suffix.lower() != ".mp4":
-        raise InputError(f"{out} cannot hold sound; with --audio expected the name of an .mp4.")
+        raise InputError(f"{out} cannot hold sound; with --audio expected a name ending in .mp4.")
     if poses.is_dir() or poses.suffix == ".npz":
         raise InputError(f"{poses} has no sound; with --audio expected --poses to be a video.")
+    if poses.is_file():
+        check_sound(poses)
 
 
 def trained_body(run: Path) -> BodyProportions:
-    """The body of the person a run was trained on, as it was measured then. Raises InputError where it was not."""
+    """Return the proportions of the person a run was trained on, which were measured when training started.
+
+    Raises:
+        InputError: If the run has no such measurement.
+    """
     _, facts = read_config(run)
     if not isinstance(facts.get("body"), dict):
         raise InputError(
-            f"{run} does not say how large its person is (it was trained by an older posecast, or imported), so other "
-            "people's moves cannot be fitted to it; train it again, or use --no-fit and --first-pose."
+            f"{run} does not record the proportions of its person (it was trained by an older posecast, or imported), "
+            "so the motion of other people cannot be fitted to it; train it again, or use --no-fit and --first-pose."
         )
     return BodyProportions.from_json(facts["body"])
 
 
 def future_paths(out: Path, futures: int) -> list[Path]:
-    """OUT itself for one future; OUT-00.gif, ... or OUT/future00, ... for several."""
+    """Return OUT for one future, and OUT-00.gif, ... or OUT/future00, ... for several."""
     if futures == 1:
         return [out]
     if out.suffix:
-        return [out.with_name(f"{out.stem}-{number:02d}{out.suffix}") for number in range(futures)]
-    return [out / f"future{number:02d}" for number in range(futures)]
+        return [out.with_name(f"{out.stem}-{future:02d}{out.suffix}") for future in range(futures)]
+    return [out / f"future{future:02d}" for future in range(futures)]
 
 
 def check_free(targets: Sequence[Path], out: Path, names: Sequence[str], *, force: bool) -> None:
-    """Raise InputError before any work is done if something is in the way.
+    """Raise InputError if a target is in use; with `force` prepare it for replacement.
 
-    With `force` a file is replaced; a folder is emptied of the frames that are to be written again, and must
-    hold nothing else.
+    A folder is emptied of the frames that will be written again, and must hold nothing else.
+
+    Args:
+        targets: Files or folders to write.
+        out: Output path as the user gave it, for the message.
+        names: Names of the frames, without ending.
+        force: Whether an earlier output may be replaced.
     """
     for target in targets:
         if target.suffix:
@@ -115,17 +125,17 @@ def check_free(targets: Sequence[Path], out: Path, names: Sequence[str], *, forc
             continue
         if target.exists() and not target.is_dir():
             raise InputError(f"{target} is a file; expected a new folder, or a name in .gif, .mp4 or .webp.")
-        held = list(target.iterdir()) if target.exists() else []
-        if held and not force:
+        existing = list(target.iterdir()) if target.exists() else []
+        if existing and not force:
             raise InputError(f"{target} already holds something; name a new folder, or replace it with --force.")
-        ours = {f"{name}.png" for name in names}
-        foreign = sorted(path.name for path in held if path.name not in ours)
+        replaceable = {f"{name}.png" for name in names}
+        foreign = sorted(path.name for path in existing if path.name not in replaceable)
         if foreign:
             raise InputError(
                 f"{target} holds {foreign[0]!r}, which this command would not write; empty it yourself, "
                 f"or name a new folder instead of {out}."
             )
-        for path in held:
+        for path in existing:
             path.unlink()
 
 
@@ -138,7 +148,16 @@ def write_futures(
     scale: int,
     progress: Progress | None,
 ) -> None:
-    """Stream `[N, H, W, 3]` after `[N, H, W, 3]` into N videos or folders side by side; none is ever held."""
+    """Write a stream of frames into a video or folder for each future, holding one instant in memory.
+
+    Args:
+        frames: uint8 `[N, H, W, 3]` for each instant, one frame per future.
+        targets: N files or folders.
+        names: Name of each instant's PNG, without ending.
+        fps: Frames per second of a video.
+        scale: Side of the square that each pixel of a video becomes.
+        progress: Called after each instant.
+    """
     with ExitStack() as stack:
         writers = [
             stack.enter_context(open_writer(target, fps=fps, scale=scale if target.suffix else 1, names=names))
@@ -148,4 +167,4 @@ def write_futures(
             for writer, frame in zip(writers, futures, strict=True):
                 writer.write(frame)
             if progress:
-                progress("painting", done, len(names))
+                progress("predicting", done, len(names))
