@@ -1,4 +1,4 @@
-"""Best-of-n against simulation; calibration of futures that are right, too sure and too wide."""
+"""Tests of the expected best of n futures, and of calibration for futures of different width."""
 
 import itertools
 
@@ -8,33 +8,33 @@ import pytest
 from posecast.evaluation.calibration import Calibration, expected_best
 
 
-def test_expected_best_is_the_mean_over_all_choices() -> None:
+def test_expected_best_is_the_mean_of_the_best_over_all_subsets() -> None:
     values = np.random.default_rng(0).normal(size=6)
-    for n, found in enumerate(expected_best(values), start=1):
-        choices = itertools.combinations(values, n)
-        assert found == pytest.approx(np.mean([max(chosen) for chosen in choices]))
+    for n, expected in enumerate(expected_best(values), start=1):
+        subsets = itertools.combinations(values, n)
+        assert expected == pytest.approx(np.mean([max(subset) for subset in subsets]))
 
 
-def pictures(rng: np.random.Generator, deviation: float, count: int) -> np.ndarray:
+def random_frames(rng: np.random.Generator, deviation: float, count: int) -> np.ndarray:
     return np.clip(np.rint(rng.normal(128, deviation, (count, 8, 8, 3))), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("deviation", "low", "high"), [(20.0, -0.04, 0.04), (5.0, -1.0, -0.2), (60.0, 0.08, 1.0)])
-def test_coverage_is_the_level_where_futures_are_drawn_as_the_truth_is(
+def test_coverage_equals_the_level_only_if_futures_are_distributed_like_the_truth(
     deviation: float, low: float, high: float
 ) -> None:
-    """Truth of deviation 20; futures as wide, too sure, too wide."""
+    """The truth has deviation 20; the futures have the same, a smaller or a larger one."""
     rng, calibration = np.random.default_rng(0), Calibration(0.0)
     for _ in range(200):
-        calibration.add(pictures(rng, deviation, 40), pictures(rng, 20.0, 1)[0])
+        calibration.add(random_frames(rng, deviation, 40), random_frames(rng, 20.0, 1)[0])
     for level in (0.5, 0.9):
         assert low < calibration.coverage(level) - level < high
 
 
-def test_the_variance_of_the_likelihood_widens_every_future() -> None:
-    """One future that is always the mean, and the truth's own variance: as good as many futures."""
+def test_variance_of_the_likelihood_widens_every_future() -> None:
+    """A single future at the mean, with the variance of the truth, is calibrated."""
     rng, calibration = np.random.default_rng(0), Calibration((20 / 255) ** 2)
     for _ in range(200):
-        calibration.add(np.full((1, 8, 8, 3), 128, np.uint8), pictures(rng, 20.0, 1)[0])
+        calibration.add(np.full((1, 8, 8, 3), 128, np.uint8), random_frames(rng, 20.0, 1)[0])
     assert calibration.coverage(0.5) == pytest.approx(0.5, abs=0.02)
     assert calibration.coverage(0.9) == pytest.approx(0.9, abs=0.02)

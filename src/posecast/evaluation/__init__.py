@@ -1,1 +1,1 @@
-"""Rollouts judged: metrics, baselines, posterior, calibration, scores."""
+"""Evaluation: metrics, baselines, posterior, calibration and scores of rollouts."""

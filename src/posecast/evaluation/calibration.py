@@ -1,7 +1,7 @@
-"""How N futures stand to the truth: the best of n of them, and whether they spread as widely as they should.
+"""Calibration of N futures against the truth, and the expected best of n futures.
 
-In: the futures' scores; their frames and the true frame, instant by instant. Out: a curve over n; for each level the
-share of the values that lie within the futures' central interval of that level. Next: `evaluate.py`.
+In: scores of the futures; frames of the futures and the true frame at each time step. Out: a curve over n; for each
+level, the share of the values inside the futures' central interval of that level. Next: `future_scores.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,26 @@ import torch
 
 BINS = 400
 LEVELS = tuple(round(0.1 * k, 1) for k in range(1, 10))
+"""Levels of the central intervals, 0.1 to 0.9."""
 CALIBRATION_DEFINITION = (
-    "share of the values (pixel and colour, frames 2 and on) that lie in the central interval of each level; 'spread': "
-    "of the futures, each widened by the rounding of 8 bits only; 'predictive': each widened by a variance, "
-    "one number: the mean squared error of these recordings painted with z from the posterior"
+    "share of the values (pixel and colour, frames 2 and on) inside the central interval of each level; 'spread': "
+    "interval of the futures, each widened by the rounding to 8 bits only; 'predictive': each widened by 'variance', "
+    "the mean squared error of these recordings decoded with z from the posterior"
 )
 ROUNDING_VARIANCE = 2.0 / (12.0 * 255.0**2)
-"""Both the future and the truth are rounded."""
+"""Variance of the difference of two values rounded to 8 bits: a future and the truth."""
 
 
 def expected_best(values: np.ndarray) -> np.ndarray:
-    """Of N values, the expected best of n drawn without repetition, for n = 1..N: `[N]`.
+    """Return the expected best of n values drawn without replacement from N, for n = 1..N.
 
-    The k-th best (k from 1) is the best of n of them with probability C(N - k, n - 1) / C(N, n).
+    The k-th best value (k from 1) is the best of n with probability C(N - k, n - 1) / C(N, n).
+
+    Args:
+        values: Scores `[N]`; larger is better.
+
+    Returns:
+        Expectations `[N]`: the mean for n = 1, the maximum for n = N.
 
     >>> expected_best(np.array([1.0, 3.0])).tolist()
     [2.0, 3.0]
@@ -40,10 +47,13 @@ def expected_best(values: np.ndarray) -> np.ndarray:
 
 
 class Calibration:
-    """Counts where among the futures the truth lies: the probability integral transform (Dawid 1984).
+    """Histogram of the probability integral transform of the truth under the futures (Dawid 1984).
 
-    The futures stand for the density (1 / N) sum_n N(x; future_n, variance). Its distribution function, taken at the
-    truth, is uniform on [0, 1] if the futures are calibrated.
+    The futures represent the density (1 / N) sum_n N(x; future_n, variance). Its distribution function at the true
+    value is uniform on [0, 1] if the futures are calibrated.
+
+    Args:
+        variance: Variance around each future, of values in [0, 1]; at least that of rounding is used.
     """
 
     def __init__(self, variance: float) -> None:
@@ -51,17 +61,17 @@ class Calibration:
         self.counts = np.zeros(BINS, np.int64)
 
     def add(self, futures: np.ndarray, truth: np.ndarray) -> None:
-        """One instant: uint8 `[N, H, W, 3]` and `[H, W, 3]`."""
-        away = (truth.astype(np.float32) - futures.astype(np.float32)) / 255.0
-        place = torch.special.ndtr(torch.from_numpy(away) / self.deviation).mean(0)
-        bins = (place * BINS).long().clamp_(0, BINS - 1)
+        """Count the values of one time step: futures uint8 `[N, H, W, 3]`, truth uint8 `[H, W, 3]`."""
+        difference = (truth.astype(np.float32) - futures.astype(np.float32)) / 255.0
+        transform = torch.special.ndtr(torch.from_numpy(difference) / self.deviation).mean(0)
+        bins = (transform * BINS).long().clamp_(0, BINS - 1)
         self.counts += np.bincount(bins.flatten().numpy(), minlength=BINS)
 
     def coverage(self, level: float) -> float:
-        """The share of the values within the central interval of a level, such as 0.9."""
+        """Return the share of the values inside the central interval of a level such as 0.9."""
         edge = round(0.5 * (1.0 - level) * BINS)
         return float(self.counts[edge : BINS - edge].sum() / max(1, self.counts.sum()))
 
     def coverages(self) -> list[float]:
-        """At every level of `LEVELS`."""
+        """Return the coverage at each level of `LEVELS`."""
         return [self.coverage(level) for level in LEVELS]

@@ -1,19 +1,22 @@
-"""A run judged on a data set: scores.json, and samples/ for the eye.
+"""Evaluation of a run folder on a data set.
 
-In: a run folder and a data folder. Out: `Scores`, written into the run. Next: `evaluate.py` has the metrics,
-`run_report.py` shows what is written here.
+In: a run folder and a data folder. Out: scores.json and samples/ in the run folder.
+Next: `evaluate.py` computes the scores, `samples.py` the images, `reporting/run_report.py` shows both.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from posecast.config.schema import Config, parse_size
-from posecast.data.cache import load_recordings
+from posecast.data.cache import load_recordings, load_split
+from posecast.data.fingerprint import CONTENTS
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
-from posecast.evaluation.evaluate import FactorTargets, check_scorable, evaluate_fully
+from posecast.evaluation.evaluate import EvaluationOptions, FactorTargets, check_scorable, evaluate_fully
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.evaluation.samples import write_latent_samples, write_samples
 from posecast.evaluation.scores import Scores
@@ -24,15 +27,24 @@ from posecast.model.checkpoint import load_run, read_config
 def score_run(
     run: Path,
     data: Path,
+    options: EvaluationOptions,
     *,
-    split: str = "val",
-    futures: int = 10,
-    seed: int = 0,
-    bound: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Score a run on a split, write scores.json and samples/; options as of `evaluate_fully`. Raises InputError."""
+    """Score a run on a split of a data set, and write scores.json and samples/ into the run folder.
+
+    Args:
+        run: Folder of the run.
+        data: Data folder; only the split is needed. Baselines use the run's own training recordings.
+        options: Split to score, number of futures, seed and bounds. `selected_on` is taken from the run.
+        device: Device to compute on: "cpu", "cuda" or "mps".
+        progress: Called with the number of frames done and their total.
+
+    Raises:
+        InputError: The run or the split cannot be read, or the split has no true frames of the model's size.
+    """
+    split = options.split
     if split not in ("train", "val"):
         raise InputError(f"The split {split!r} has no true frames to score against; choose val or train.")
     predictor = load_run(run, device)
@@ -40,47 +52,49 @@ def score_run(
     size = parse_size(config.size)
     recordings = load_recordings(data, split, size)
     check_scorable(recordings, split, size)
-    found = evaluate_fully(
+    evaluation = evaluate_fully(
         predictor,
         recordings,
-        training=training_recordings(config, facts),
-        hidden=hidden_factors(data, split, recordings, size),
-        futures=futures,
-        seed=seed,
-        split=split,
-        selected_on=str(facts.get("selected_on", "")),
-        bound=bound,
+        dataclasses.replace(options, selected_on=str(facts.get("selected_on", ""))),
+        training=_training_recordings(config, facts, data),
+        hidden=_factor_targets(data, split, recordings, size),
         progress=progress,
     )
-    write_samples(run / "samples", split, recordings[0], found.mean)
-    write_latent_samples(run / "samples", split, predictor, recordings[0], found)
-    write_json(run / "scores.json", found.scores.as_json())  # last: a run with scores has its pictures too
-    return found.scores
+    write_samples(run / "samples", split, recordings[0], evaluation.mean)
+    write_latent_samples(run / "samples", split, predictor, recordings[0], evaluation)
+    write_json(run / "scores.json", evaluation.scores.as_json())  # last, so that a run with scores also has samples
+    return evaluation.scores
 
 
-def training_recordings(config: Config, facts: dict) -> list[Recording] | None:
-    """The run's own training recordings, for the baselines; None when they are gone or have changed."""
+def _training_recordings(config: Config, facts: dict[str, Any], data: Path) -> list[Recording] | None:
+    """Return the run's own training recordings, from where they were or from `data`; None if they cannot be read."""
     source, size = facts.get("source") or {}, parse_size(config.size)
+    recorded = source.get("fingerprint")
     if not isinstance(source.get("path"), str):
         return None
-    try:
-        recordings = load_recordings(Path(source["path"]), "train", size)
-        return first_share(recordings, config.training.training_share)
-    except InputError:
-        return None
+    # Earlier versions recorded modification times, which differ after copying; the recorded path is trusted then.
+    is_path_trusted = not str(recorded).startswith(CONTENTS)
+    for folder, is_trusted in ((Path(source["path"]), is_path_trusted), (data, False)):
+        try:
+            training = load_split(folder, "train", size)
+        except InputError:
+            continue
+        if is_trusted or recorded in training.fingerprints:
+            return first_share(training.recordings, config.training.training_share)
+    return None
 
 
-def hidden_factors(
+def _factor_targets(
     data: Path, split: str, recordings: Sequence[Recording], size: tuple[int, int]
 ) -> FactorTargets | None:
-    """The recordings' hidden factors and a reader fitted to the training recordings, where hidden.npz has them."""
+    """Return the recorded hidden factors and a probe fitted to the training recordings, or None if there are none."""
     recorded = recorded_factors(data, split, recordings)
     if recorded is None:
         return None
     try:
         training = load_recordings(data, "train", size)
-        known = recorded_factors(data, "train", training)
-    except InputError:  # scoring needs the split alone
+        training_factors = recorded_factors(data, "train", training)
+    except InputError:  # scoring requires only the split
         return None
-    reader = fit_probe(training, known) if known else None
-    return FactorTargets(reader, recorded) if reader else None
+    probe = fit_probe(training, training_factors) if training_factors else None
+    return FactorTargets(probe, recorded) if probe else None

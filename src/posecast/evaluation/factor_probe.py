@@ -1,7 +1,7 @@
-"""What the poses do not tell, read off frames: the hidden factors of a data set that has recorded them.
+"""Probe that reads hidden factors, which the poses do not determine, off frames.
 
-In: frames and pose maps; `hidden.npz`. Out: factors as they are read, and how their paths move.
-Knows no predictor: true and generated frames are read alike. Next: `evaluate.py`, which has both read.
+In: frames and pose maps; hidden.npz with the factors of training recordings. Out: a fitted `FactorProbe`.
+Next: `factor_evidence.py`, which compares readings of true and of generated frames.
 """
 
 from __future__ import annotations
@@ -21,17 +21,29 @@ from posecast.data.recordings import Recording
 from posecast.errors import InputError
 
 TRUNK = [JOINT_INDEX[name] for name in ("right_shoulder", "left_shoulder", "nose", "mid_hip")]
-"""The limbs that meet at the neck."""
-WIDTHS, RIDGES = (0.5, 1.0, 2.0, 4.0), (1e-3, 1e-2, 1e-1)
-"""Tried for each factor: widths of the kernel, in typical distances of two crops, and weights of the ridge."""
+"""Limbs that meet at the neck."""
+WIDTHS = (0.5, 1.0, 2.0, 4.0)
+"""Candidate widths of the Gaussian kernel, in units of the median distance of two crops."""
+RIDGES = (1e-3, 1e-2, 1e-1)
+"""Candidate weights of the ridge penalty."""
 FIT_FRAMES = 3000
-"""A reader is fitted to at most so many frames: its cost grows with their cube."""
+"""Largest number of frames that a probe is fitted to; the cost is cubic in it."""
+MIN_FIT_FRAMES = 4
 
 
 def recorded_factors(data: Path, split: str, recordings: Sequence[Recording]) -> list[dict[str, np.ndarray]] | None:
-    """Each recording's hidden factors `[T]` by name, out of DATA/hidden.npz; None where there is no such file.
+    """Read each recording's hidden factors `[T]`, by name, from DATA/hidden.npz.
 
-    Raises InputError where the file is damaged or does not fit the recordings.
+    Args:
+        data: Data folder.
+        split: Split of the recordings, "train" or "val".
+        recordings: All recordings of the split, in their order.
+
+    Returns:
+        None if the data set has no such file.
+
+    Raises:
+        InputError: The file is damaged or does not fit the recordings.
     """
     path = data / "hidden.npz"
     if not path.exists():
@@ -39,240 +51,178 @@ def recorded_factors(data: Path, split: str, recordings: Sequence[Recording]) ->
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
-        raise InputError(f"{path} cannot be read ({problem}); write the data set anew, or remove the file.") from None
-    found = []
-    for number, recording in enumerate(recordings):
-        prefix = f"{split}{number}_"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}); write the data set again, or remove the file.") from None
+    factors = []
+    for index, recording in enumerate(recordings):
+        prefix = f"{split}{index}_"
         own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix) and a.ndim == 1}
         if not own or any(len(values) != len(recording) for values in own.values()):
             raise InputError(
-                f"{path} has no factors of {len(recording)} frames for recording {number} of {split!r}; "
-                "write the data set anew, or remove the file."
+                f"{path} has no factors of {len(recording)} frames for recording {index} of {split!r}; "
+                "write the data set again, or remove the file."
             )
-        found.append(own)
-    return found
+        factors.append(own)
+    return factors
 
 
 @dataclass(frozen=True)
 class FactorProbe:
-    """Reads factors off a frame and its pose map, by kernel ridge regression on frames whose factors are known.
+    """Kernel ridge regression from a frame and its pose map to F hidden factors.
 
-    A frame is seen twice: by the mean colour of the room, linearly, and by a crop around the neck, in the room's
-    light, through a Gaussian kernel. Width and ridge are chosen for each factor on a recording left out.
+    The kernel is the sum of a linear kernel of the background's mean colour and a Gaussian kernel of a crop around the
+    neck, divided by that colour. `fit_probe` selects width and ridge for each factor.
     """
 
     names: tuple[str, ...]
     crops: np.ndarray = field(repr=False)
-    rooms: np.ndarray = field(repr=False)
+    """Crops of the fitted frames, `[N, 6 side side]`."""
+    backgrounds: np.ndarray = field(repr=False)
+    """Mean background colours of the fitted frames, `[N, 3]`."""
     weights: np.ndarray = field(repr=False)
-    """`[frames, F]`."""
+    """Regression weights, `[N, F]`."""
     widths: tuple[float, ...]
+    """Width of the Gaussian kernel of each factor."""
     means: np.ndarray
+    """Mean of each factor, `[F]`."""
     centre: np.ndarray = field(repr=False)
+    """Mean of the background colours, `[3]`."""
     scale: float
-    """Mean and root mean square deviation of the rooms' colours."""
+    """Root mean square deviation of the background colours."""
 
     def read(self, frames: np.ndarray, poses: np.ndarray) -> np.ndarray:
-        """Factors `[N, F]` of frames `[N, H, W, 3]`; NaN where the pose map does not show the neck."""
-        seen, rooms, crops = features(frames, poses)
+        """Estimate the factors of frames.
+
+        Args:
+            frames: uint8 `[N, H, W, 3]`.
+            poses: Their pose maps, uint8 `[N, H, W, 3]`.
+
+        Returns:
+            Factors `[N, F]`; NaN where the pose map does not show the neck.
+        """
+        readable, backgrounds, crops = features(frames, poses)
         values = np.full((len(frames), len(self.names)), np.nan)
-        if seen.any():
-            distances = squared_distances(crops, self.crops)
-            linear = (rooms - self.centre) @ (self.rooms - self.centre).T / self.scale**2
-            for number, width in enumerate(self.widths):
-                kernel = np.exp(-0.5 * distances / width**2) + linear
-                values[seen, number] = kernel @ self.weights[:, number] + self.means[number]
+        if readable.any():
+            distances = _squared_distances(crops, self.crops)
+            linear = (backgrounds - self.centre) @ (self.backgrounds - self.centre).T / self.scale**2
+            for factor, width in enumerate(self.widths):
+                kernel = _kernel(distances, width, linear)
+                values[readable, factor] = kernel @ self.weights[:, factor] + self.means[factor]
         return values
 
 
 def fit_probe(recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]]) -> FactorProbe | None:
-    """A reader of the factors that move in these recordings; None where none does, or no pose shows the neck.
+    """Fit a probe of the factors that vary in these recordings.
 
-    The last recording chooses widths and ridges.
+    The last recording selects kernel widths and ridges; a single recording is split in half.
+
+    Args:
+        recordings: Training recordings.
+        factors: Their factors `[T]`, by name.
+
+    Returns:
+        None if no factor varies, or the neck is visible in fewer than four pose maps.
     """
     names = tuple(name for name in factors[0] if any(np.ptp(own[name]) > 0 for own in factors))
     if not names:
         return None
-    every = max(1, -(-sum(len(one) for one in recordings) // FIT_FRAMES))
+    parts = _training_parts(recordings, factors, names)
+    if sum(len(part[0]) for part in parts) < MIN_FIT_FRAMES:
+        return None
+    if len(parts) == 1 or len(parts[-1][0]) < 2 or sum(len(part[0]) for part in parts[:-1]) < 2:
+        whole = _concatenated(parts)
+        half = len(whole[0]) // 2
+        parts = [tuple(array[:half] for array in whole), tuple(array[half:] for array in whole)]
+    backgrounds, crops, values = _concatenated(parts)
+    centre, means = backgrounds.mean(0), values.mean(0)
+    scale = float(np.sqrt(np.square(backgrounds - centre).mean())) or 1.0
+    linear = (backgrounds - centre) @ (backgrounds - centre).T / scale**2
+    distances = _squared_distances(crops, crops)
+    typical = float(np.sqrt(np.median(distances))) or 1.0
+    num_fitted = len(backgrounds) - len(parts[-1][0])
+    settings = _select_settings(distances, linear, values, num_fitted, typical)
+    columns = [
+        _ridge_weights(_kernel(distances, width, linear), values[:, factor] - means[factor], ridge)
+        for factor, (width, ridge) in enumerate(settings)
+    ]
+    widths = tuple(width for width, _ in settings)
+    return FactorProbe(names, crops, backgrounds, np.stack(columns, 1), widths, means, centre, scale)
+
+
+def _training_parts(
+    recordings: Sequence[Recording], factors: Sequence[dict[str, np.ndarray]], names: tuple[str, ...]
+) -> list[tuple[np.ndarray, ...]]:
+    """Return background colours, crops and factors of each recording's readable frames, thinned to `FIT_FRAMES`."""
+    every = max(1, -(-sum(len(recording) for recording in recordings) // FIT_FRAMES))
     parts = []
     for recording, own in zip(recordings, factors, strict=True):
-        seen, rooms, crops = features(recording.frames[::every], recording.poses[::every])
-        parts.append((rooms, crops, np.stack([own[name][::every] for name in names], 1)[seen]))
-    if sum(len(rooms) for rooms, *_ in parts) < 4:
-        return None
-    if len(parts) == 1 or len(parts[-1][0]) < 2 or sum(len(rooms) for rooms, *_ in parts[:-1]) < 2:
-        parts = [tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))]
-        half = len(parts[0][0]) // 2
-        parts = [tuple(a[:half] for a in parts[0]), tuple(a[half:] for a in parts[0])]
-    rooms, crops, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    centre, means = rooms.mean(0), values.mean(0)
-    scale = float(np.sqrt(np.square(rooms - centre).mean())) or 1.0
-    distances = squared_distances(crops, crops)
-    typical = float(np.sqrt(np.median(distances))) or 1.0
-    linear = (rooms - centre) @ (rooms - centre).T / scale**2
-    chosen = len(parts[-1][0])
-    fitted, judged = slice(0, len(rooms) - chosen), slice(len(rooms) - chosen, None)
+        readable, backgrounds, crops = features(recording.frames[::every], recording.poses[::every])
+        parts.append((backgrounds, crops, np.stack([own[name][::every] for name in names], 1)[readable]))
+    return parts
+
+
+def _concatenated(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _select_settings(
+    distances: np.ndarray, linear: np.ndarray, values: np.ndarray, num_fitted: int, typical: float
+) -> list[tuple[float, float]]:
+    """Return width and ridge of each factor with the smallest error on the frames after the first `num_fitted`.
+
+    Args:
+        distances: Squared distances of all crops, `[N, N]`.
+        linear: Linear kernel of the background colours, `[N, N]`.
+        values: Factors, `[N, F]`.
+        num_fitted: Number of frames that candidates are fitted to.
+        typical: Median distance of two crops.
+    """
+    means = values.mean(0)
+    fitted, held_out = slice(0, num_fitted), slice(num_fitted, None)
     errors = {}
     for width, ridge in itertools.product(WIDTHS, RIDGES):
-        kernel = np.exp(-0.5 * distances / (width * typical) ** 2) + linear
-        weights = solved(kernel[fitted, fitted], values[fitted] - means, ridge)
-        errors[width, ridge] = np.square(kernel[judged, fitted] @ weights + means - values[judged]).mean(0)
-    settings = [min(errors, key=lambda setting, n=number: errors[setting][n]) for number in range(len(names))]
-    weights = np.stack(
-        [
-            solved(np.exp(-0.5 * distances / (width * typical) ** 2) + linear, values[:, number] - means[number], ridge)
-            for number, (width, ridge) in enumerate(settings)
-        ],
-        1,
-    )
-    widths = tuple(width * typical for width, _ in settings)
-    return FactorProbe(names, crops, rooms, weights, widths, means, centre, scale)
+        kernel = _kernel(distances, width * typical, linear)
+        weights = _ridge_weights(kernel[fitted, fitted], values[fitted] - means, ridge)
+        residuals = kernel[held_out, fitted] @ weights + means - values[held_out]
+        errors[width * typical, ridge] = np.square(residuals).mean(0)
+    return [min(errors, key=lambda setting, f=factor: errors[setting][f]) for factor in range(values.shape[1])]
 
 
-def solved(kernel: np.ndarray, values: np.ndarray, ridge: float) -> np.ndarray:
-    """The weights of kernel ridge regression."""
+def _kernel(distances: np.ndarray, width: float, linear: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * distances / width**2) + linear
+
+
+def _ridge_weights(kernel: np.ndarray, values: np.ndarray, ridge: float) -> np.ndarray:
     return np.linalg.solve(kernel + ridge * np.eye(len(kernel)), values)
 
 
-def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Between all rows of two matrices."""
-    squares = np.square(one).sum(1)[:, None] + np.square(other).sum(1)[None] - 2.0 * one @ other.T
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the squared Euclidean distances between all rows of two matrices."""
+    squares = np.square(first).sum(1)[:, None] + np.square(second).sum(1)[None] - 2.0 * first @ second.T
     return np.maximum(squares, 0.0)
 
 
 def features(frames: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which frames have a neck, bool `[N]`; and of those the room's mean colour and a crop around the neck.
+    """Extract the probe's input from frames `[N, H, W, 3]` and their pose maps.
 
-    The crop is half the picture's height on a side, frame (in units of the room's colour) and pose map.
+    Returns:
+        Which frames show a neck, bool `[N]`; of those M frames, the background's mean colour `[M, 3]`, and a crop
+        around the neck `[M, 6 side side]`, where the side is half the frame's height. A crop has the frame, divided by
+        the background's colour, and the pose map.
     """
     height, width = frames.shape[1:3]
-    away = ~near_limbs(poses)
-    shown = np.isin(limb_shown(poses), TRUNK)
-    seen = np.asarray(shown.any((1, 2)) & away.any((1, 2)))
+    background = ~near_limbs(poses)
+    trunk = np.isin(limb_shown(poses), TRUNK)
+    readable = np.asarray(trunk.any((1, 2)) & background.any((1, 2)))
     side = height // 2
-    rooms, crops = [np.empty((0, 3))], [np.empty((0, 6 * side * side))]
-    for number in np.flatnonzero(seen):
-        colour = frames[number][away[number]].mean(0) / 255.0
-        rows, columns = np.nonzero(shown[number])
+    colours, crops = [np.empty((0, 3))], [np.empty((0, 6 * side * side))]
+    for index in np.flatnonzero(readable):
+        colour = frames[index][background[index]].mean(0) / 255.0
+        rows, columns = np.nonzero(trunk[index])
         y, x = round(rows.mean()) - side // 2, round(columns.mean()) - side // 2
         y, x = np.clip(y, 0, height - side), np.clip(x, 0, width - side)
         window = (slice(y, y + side), slice(x, x + side))
-        lit = frames[number][window] / 255.0 / np.maximum(colour, 1 / 255)
-        crops.append(np.concatenate((lit, poses[number][window] / 255.0), -1).reshape(1, -1))
-        rooms.append(colour[None])
-    return seen, np.concatenate(rooms), np.concatenate(crops)
-
-
-def r_squared(read: np.ndarray, truth: np.ndarray) -> float:
-    """The share of the truth's variance that is read off rightly; NaN is left out, less than 0 is possible.
-
-    NaN where the truth does not move, or nothing was read.
-    """
-    known = np.isfinite(read) & np.isfinite(truth)
-    if not known.any() or not np.ptp(truth[known]):
-        return float("nan")
-    error = np.square(read[known] - truth[known]).mean()
-    return float(1.0 - error / np.square(truth[known] - truth[known].mean()).mean())
-
-
-def deviation(paths: np.ndarray, mean: float) -> float:
-    """Root mean square about a known mean, over paths `[N, T]`: short paths' own means would hide slow motion."""
-    known = paths[np.isfinite(paths)]
-    return float(np.sqrt(np.square(known - mean).mean())) if known.size else float("nan")
-
-
-def time_constant(paths: np.ndarray, mean: float) -> float:
-    """Frames until the autocorrelation about a known mean falls below 1/e, over paths `[N, T]`, interpolated.
-
-    The longest lag tried is half a path; a slower one counts as that.
-    """
-    away = np.where(np.isfinite(paths), paths - mean, 0.0)
-    variance = np.square(away).mean()
-    last = 1.0
-    for lag in range(1, paths.shape[1] // 2):
-        now = float((away[:, lag:] * away[:, :-lag]).mean() / variance) if variance > 0 else 0.0
-        if now < 1.0 / np.e:
-            return lag - 1 + (last - 1.0 / np.e) / (last - now)
-        last = now
-    return paths.shape[1] / 2
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How a factor's paths move about its mean."""
-
-    deviation: float
-    time_constant: float
-    """Frames."""
-
-
-@dataclass(frozen=True)
-class FactorEvidence:
-    """One hidden factor, as it is read off true and off generated frames of some recordings."""
-
-    name: str
-    reader_r2: float
-    """Read off the true frames: no frame can be read better."""
-    posterior_r2: float
-    """Read off frames painted with z from the posterior."""
-    truth: Motion
-    prior: Motion
-    """Read off futures, z from the prior. What the poses do to a reading moves all futures alike, and counts here."""
-    apart: float
-    """How far futures lie from each other: their standard deviation at an instant, root mean square over instants. Only
-    z moves this; futures that have forgotten their first frame are as far apart as the truth deviates."""
-    recorded: np.ndarray = field(repr=False)
-    """The first recording's true path, frames 2 and on: `[T-1]`."""
-    futures: np.ndarray = field(repr=False)
-    """The first recording's futures: `[N, T-1]`."""
-
-
-def factor_evidence(
-    reader: FactorProbe,
-    recorded: Sequence[dict[str, np.ndarray]],
-    true: Sequence[np.ndarray],
-    posterior: Sequence[np.ndarray],
-    futures: Sequence[np.ndarray],
-) -> list[FactorEvidence]:
-    """Every factor's evidence; `true` and `posterior` are readings `[T-1, F]`, `futures` `[N, T-1, F]` a recording.
-
-    Motion is measured on readings, true ones too, so that the reader's own errors are on both sides.
-    """
-    found = []
-    for number, name in enumerate(reader.names):
-        paths = [own[name][1:] for own in recorded]
-        mean = float(reader.means[number])
-        truth_motions = [motion(one[None, :, number], mean) for one in true]
-        prior_motions = [motion(one[:, :, number], mean) for one in futures]
-        found.append(
-            FactorEvidence(
-                name,
-                r_squared(np.concatenate([one[:, number] for one in true]), np.concatenate(paths)),
-                r_squared(np.concatenate([one[:, number] for one in posterior]), np.concatenate(paths)),
-                averaged(truth_motions),
-                averaged(prior_motions),
-                float(np.sqrt(np.mean([apart(one[:, :, number]) ** 2 for one in futures]))),
-                paths[0],
-                futures[0][:, :, number],
-            )
-        )
-    return found
-
-
-def apart(paths: np.ndarray) -> float:
-    """Standard deviation between paths `[N, T]` at an instant, root mean square over instants; NaN of one path."""
-    known = paths[:, np.isfinite(paths).all(0)]
-    return float(np.sqrt(known.var(0, ddof=1).mean())) if known.size and len(known) > 1 else float("nan")
-
-
-def motion(paths: np.ndarray, mean: float) -> Motion:
-    return Motion(deviation(paths, mean), time_constant(paths, mean))
-
-
-def averaged(motions: Sequence[Motion]) -> Motion:
-    """Over recordings: the root mean square of deviations, the mean of time constants."""
-    return Motion(
-        float(np.sqrt(np.mean([one.deviation**2 for one in motions]))),
-        float(np.mean([one.time_constant for one in motions])),
-    )
+        lit = frames[index][window] / 255.0 / np.maximum(colour, 1 / 255)
+        crops.append(np.concatenate((lit, poses[index][window] / 255.0), -1).reshape(1, -1))
+        colours.append(colour[None])
+    return readable, np.concatenate(colours), np.concatenate(crops)

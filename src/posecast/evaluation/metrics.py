@@ -1,6 +1,6 @@
-"""PSNR and SSIM of each frame, and the predictions without a model that they must be held against.
+"""PSNR and SSIM of single frames, and the stretches of a rollout where PSNR is lowest.
 
-In: uint8 frames. Out: one number a frame, or the mean of a baseline. Knows no predictor. Next: `evaluate.py`.
+In: uint8 frames. Out: one number per frame. Next: `evaluate.py`, which scores rollouts with these metrics.
 """
 
 from __future__ import annotations
@@ -12,49 +12,57 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from posecast.data.clips import as_pictures
+from posecast.data.clips import as_images
 
 PSNR_DEFINITION = (
     "10*log10(1/MSE) dB per frame; frames rounded to 8 bits, MSE over colour and pixels, not under "
     "1/(12*255^2); frame 1 (given) left out; mean over frames, then over sequences"
 )
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_DEFINITION = "Gaussian window 11, sigma 1.5, range 1, mean over colour"
 SMALLEST_MSE = 1.0 / (12.0 * 255.0**2)
-"""The mean squared error of rounding to 8 bits: no prediction can be told to be better."""
+"""Mean squared error of rounding to 8 bits; smaller errors cannot be distinguished."""
 
 Pixels = UInt8[np.ndarray, "N H W 3"]
 
 
 def psnr_db(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
-    """PSNR of each frame in dB, as `PSNR_DEFINITION` says."""
+    """Return the PSNR of each frame in dB, as defined by `PSNR_DEFINITION`; at most 58.92 dB."""
     difference = predicted.astype(np.float32) - truth.astype(np.float32)
     mse = np.square(difference / 255.0).mean(axis=(1, 2, 3), dtype=np.float64)
     return -10.0 * np.log10(np.maximum(mse, SMALLEST_MSE))
 
 
 def ssim(predicted: Pixels, truth: Pixels) -> Float[np.ndarray, " N"]:
-    """Structural similarity of each frame (Wang et al. 2004), as `SSIM_DEFINITION` says.
+    """Return the structural similarity of each frame (Wang et al. 2004), as defined by `SSIM_DEFINITION`.
 
-    Only windows that lie within the picture count, as in scikit-image.
+    Only windows that lie completely inside the frame count, as in scikit-image.
+
+    Args:
+        predicted: At least 11 pixels high and wide.
+        truth: Frames to compare with, of the same shape.
+
+    Returns:
+        Similarities, at most 1.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, by_pixel = structural_similarity_index_measure(
-        as_pictures(predicted),
-        as_pictures(truth),
-        sigma=1.5,
-        kernel_size=11,
+        as_images(predicted),
+        as_images(truth),
+        sigma=SSIM_SIGMA,
+        kernel_size=SSIM_WINDOW,
         reduction="none",
         data_range=1.0,
         return_full_image=True,
     )
-    border = 11 // 2
+    border = SSIM_WINDOW // 2
     return by_pixel[..., border:-border, border:-border].mean((1, 2, 3), dtype=torch.float64).numpy()
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some frames of a sequence in a row and their mean PSNR; frames are counted as people do, the given one is 1."""
+    """Consecutive frames of a sequence and their mean PSNR; frames are counted from 1, which is the given frame."""
 
     sequence: str
     first: int
@@ -63,23 +71,31 @@ class Stretch:
 
 
 def worst_stretches(psnr_db: Mapping[str, np.ndarray], *, frames: int = 15, count: int = 10) -> list[Stretch]:
-    """Where rollouts fail: the stretches of so many frames with the lowest mean PSNR, none overlapping another.
+    """Find the stretches with the lowest mean PSNR, none of which overlap.
 
-    `psnr_db` has frames 2, 3, ... of each sequence; a sequence shorter than a stretch is one itself.
+    Args:
+        psnr_db: PSNR of frames 2, 3, ... of each sequence, `[T-1]`.
+        frames: Length of a stretch; a shorter sequence is one stretch.
+        count: Largest number of stretches to return.
 
-    >>> [(one.first, one.last) for one in worst_stretches({"a": np.array([9, 9, 1, 2, 9, 3])}, frames=2, count=2)]
+    Returns:
+        Stretches, the worst first.
+
+    >>> stretches = worst_stretches({"a": np.array([9, 9, 1, 2, 9, 3])}, frames=2, count=2)
+    >>> [(stretch.first, stretch.last) for stretch in stretches]
     [(4, 5), (6, 7)]
     """
-    candidates = []
+    candidates: list[Stretch] = []
     for name, values in psnr_db.items():
         length = min(frames, len(values))
         means = np.convolve(values, np.full(length, 1 / length), mode="valid")
-        candidates += [Stretch(name, at + 2, at + 1 + length, float(mean)) for at, mean in enumerate(means)]
+        candidates += [Stretch(name, start + 2, start + 1 + length, float(mean)) for start, mean in enumerate(means)]
     worst: list[Stretch] = []
-    for one in sorted(candidates, key=lambda one: one.psnr_db):
-        apart = all(
-            one.sequence != other.sequence or one.last < other.first or other.last < one.first for other in worst
-        )
-        if apart and len(worst) < count:
-            worst.append(one)
+    for candidate in sorted(candidates, key=lambda stretch: stretch.psnr_db):
+        if len(worst) < count and not any(_overlap(candidate, stretch) for stretch in worst):
+            worst.append(candidate)
     return worst
+
+
+def _overlap(first: Stretch, second: Stretch) -> bool:
+    return first.sequence == second.sequence and first.first <= second.last and second.first <= first.last

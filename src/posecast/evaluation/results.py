@@ -1,7 +1,7 @@
-"""What a run folder holds, as plain values for pages: configuration, log, scores, pictures.
+"""Content of a run folder as plain values: configuration, log, scores and images.
 
-In: a folder with config.json, log.jsonl, perhaps scores.json and samples/. Out: `Run`. Knows no torch and no page.
-Next: `run_report.py` and `statistics.py`, which show and compare runs.
+In: a folder with config.json and log.jsonl, and after evaluation scores.json and samples/. Out: `Run`.
+Imports no torch. Next: `reporting/run_report.py` shows runs, `experiments/statistics.py` compares them.
 """
 
 from __future__ import annotations
@@ -17,33 +17,43 @@ from posecast.files import read_json, read_json_lines
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds; `log` has one entry per epoch, `scores` is empty before evaluation."""
+    """Content of a run folder."""
 
     name: str
     config: dict[str, Any]
     log: list[dict[str, Any]]
+    """One entry per epoch."""
     scores: dict[str, Any]
+    """Content of scores.json; empty before evaluation."""
     pictures: list[Path]
-    """Predictions beside the truth."""
+    """Images and videos of predictions beside the truth."""
     traversals: list[Path] = field(default_factory=list)
-    """z moved along its strongest directions."""
+    """Images of frames decoded with z moved along its principal directions."""
     futures: list[Path] = field(default_factory=list)
-    """Several futures beside each other."""
+    """Images of several futures beside each other."""
 
     def score(self, *keys: str) -> float:
-        """One number of scores.json; NaN where it is missing or null."""
+        """Return one number of scores.json by its path of keys; NaN where it is missing or null."""
         value: Any = self.scores
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return number(value)
 
     def column(self, key: str) -> list[float]:
-        """One key of the log, epoch by epoch; NaN where an epoch lacks it."""
+        """Return one value of each epoch's log entry; NaN where an entry lacks it."""
         return [number(entry.get(key)) for entry in self.log]
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read a run folder. Raises InputError where it is none."""
+    """Read a run folder.
+
+    Args:
+        folder: Folder written by training.
+        name: Name of the run in tables and figures.
+
+    Raises:
+        InputError: The folder has no config.json, or a file in it is damaged.
+    """
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is not a run folder: it has no config.json; name a folder made by train.")
     scores_path = folder / "scores.json"
@@ -59,5 +69,5 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def number(value: Any) -> float:
-    """A number as it is; anything else as NaN."""
+    """Convert a number to float, and anything else (also a bool) to NaN."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -1,6 +1,6 @@
-"""The content of scores.json: scores of frames, of sequences, of a run.
+"""Scores of frames, of sequences and of a run, and their form in scores.json.
 
-In: figures that were measured. Out: `Scores`, and its JSON. Computes no rollout. Next: `evaluate.py` fills it.
+In: measured numbers. Out: `Scores` and its JSON. Next: `evaluate.py`, which measures them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from posecast.evaluation.bounds import BOUND_DEFINITION, Bounds
 from posecast.evaluation.calibration import CALIBRATION_DEFINITION, LEVELS, expected_best
-from posecast.evaluation.factor_probe import FactorEvidence
+from posecast.evaluation.factor_evidence import FactorEvidence
 from posecast.evaluation.metrics import PSNR_DEFINITION, SSIM_DEFINITION
-from posecast.evaluation.posterior import (
-    ACTIVE_UNITS_DEFINITION,
-    BOUND_DEFINITION,
-    RECONSTRUCTION_NOTE,
-    Bounds,
-    Reconstruction,
-)
+from posecast.evaluation.posterior import ACTIVE_UNITS_DEFINITION, RECONSTRUCTION_NOTE, Reconstruction
+from posecast.files import finite
 
 DRIFT_FRAMES = 100
+KINDS = ("mean", "sample", "best")
+"""Predictions that are scored: the prior mean, the average of N futures, and the best of them."""
+METRICS = ("psnr_db", "ssim")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class FrameScores:
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """One sequence: frames 2..T scored for the prior's mean, the average of N futures, and the best of them."""
+    """Scores of frames 2..T of one sequence: for the prior mean, the average of N futures, and the best of them."""
 
     name: str
     mean: FrameScores
@@ -47,23 +46,27 @@ class SequenceScores:
     futures_psnr_db: Float[np.ndarray, " N"]
     """Mean over frames of each future."""
 
+    def frame_scores(self, kind: str, metric: str) -> np.ndarray:
+        """Return one of `METRICS` of frames 2..T, for one of `KINDS`."""
+        return getattr(getattr(self, kind), metric)
+
 
 @dataclass(frozen=True)
 class Drift:
-    """The last frames of a rollout against the same frames rolled out anew from the truth before them."""
+    """PSNR in dB of the last 100 frames of a rollout, and of the same frames restarted from the true frame before."""
 
     last_psnr_db: float
     restarted_psnr_db: float
 
     @property
     def difference_db(self) -> float:
-        """What errors in earlier frames have cost by the end."""
+        """Loss caused by errors in earlier frames."""
         return self.restarted_psnr_db - self.last_psnr_db
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All that scores.json holds; PSNR in dB."""
+    """Content of scores.json; PSNR in dB."""
 
     split: str
     selected_on: str
@@ -72,47 +75,38 @@ class Scores:
     sequences: Sequence[SequenceScores]
     reconstruction: Reconstruction
     drift: Drift | None
+    """Mean over the recordings that are long enough; None if there are none."""
     baselines: dict[str, float | None]
     spread: Sequence[float]
-    """At each of LEVELS, how often the truth lies within the futures' central interval."""
+    """Share of the true values inside the futures' central interval, for each level of `LEVELS`."""
     predictive: Sequence[float]
-    """The same with the likelihood's variance around every future."""
+    """The same shares with the variance of the likelihood around every future."""
     bounds: Bounds | None
-    """On the first recording; None where it was not asked for."""
+    """Bounds of the first recording; None if they were not requested."""
     factors: Sequence[FactorEvidence]
-    """Empty where the data set has no recorded factors."""
+    """Empty if the data set has no recorded factors."""
 
     def summary(self, kind: str, metric: str) -> float:
-        """Mean over frames, then over sequences; `kind` is mean, sample or best, `metric` psnr_db or ssim."""
-        return float(np.mean([getattr(getattr(one, kind), metric).mean() for one in self.sequences]))
+        """Return the mean of one of `METRICS` over frames, then over sequences, for one of `KINDS`."""
+        return float(np.mean([sequence.frame_scores(kind, metric).mean() for sequence in self.sequences]))
 
     def best_of(self) -> list[float]:
-        """PSNR of the best of n futures, expected over which n of them, for n = 1..N; mean over sequences."""
-        return np.mean([expected_best(one.futures_psnr_db) for one in self.sequences], axis=0).tolist()
+        """Return the expected PSNR of the best of n futures for n = 1..N, as the mean over sequences."""
+        return np.mean([expected_best(sequence.futures_psnr_db) for sequence in self.sequences], axis=0).tolist()
 
     def as_json(self) -> dict[str, Any]:
-        """The contract of scores.json; `latent`, `drift`, `seed` and the evidence about z stand beside it."""
-        kinds = ("mean", "sample", "best")
-        per_metric = {metric: {kind: self.summary(kind, metric) for kind in kinds} for metric in ("psnr_db", "ssim")}
+        """Return the content of scores.json; values that are not finite are None."""
         return {
             "split": self.split,
             "selected_on": self.selected_on,
             "seed": self.seed,
             "psnr": PSNR_DEFINITION,
             "ssim": SSIM_DEFINITION,
-            "sequences": [
-                {
-                    "name": one.name,
-                    "frames": len(one.mean.psnr_db),
-                    "best_future": one.best_future,
-                    **{
-                        metric: {kind: getattr(getattr(one, kind), metric).tolist() for kind in kinds}
-                        for metric in ("psnr_db", "ssim")
-                    },
-                }
-                for one in self.sequences
-            ],
-            "summary": {**per_metric, "futures": self.futures},
+            "sequences": [_sequence_json(sequence) for sequence in self.sequences],
+            "summary": {
+                **{metric: {kind: self.summary(kind, metric) for kind in KINDS} for metric in METRICS},
+                "futures": self.futures,
+            },
             "reconstruction": {"psnr_db": self.reconstruction.psnr_db, "note": RECONSTRUCTION_NOTE},
             "latent": {
                 "rate_nats": self.reconstruction.rate_nats,
@@ -120,14 +114,7 @@ class Scores:
                 "units": self.reconstruction.num_units,
                 "active": ACTIVE_UNITS_DEFINITION,
             },
-            "drift": None
-            if self.drift is None
-            else {
-                "frames": DRIFT_FRAMES,
-                "last_psnr_db": self.drift.last_psnr_db,
-                "restarted_psnr_db": self.drift.restarted_psnr_db,
-                "difference_db": self.drift.difference_db,
-            },
+            "drift": _drift_json(self.drift) if self.drift else None,
             "baselines": self.baselines,
             "best_of": self.best_of(),
             "calibration": {
@@ -138,28 +125,39 @@ class Scores:
                 "definition": CALIBRATION_DEFINITION,
             },
             "bounds": {**dataclasses.asdict(self.bounds), "definition": BOUND_DEFINITION} if self.bounds else None,
-            "factors": [factor_json(one) for one in self.factors],
+            "factors": [_factor_json(factor) for factor in self.factors],
         }
 
 
-def factor_json(one: FactorEvidence) -> dict[str, Any]:
-    """Figures, and the paths of the first recording: true, and the 5th, 50th and 95th percentile of the futures.
-
-    What could not be read is null.
-    """
-    low, middle, high = np.percentile(one.futures, (5, 50, 95), axis=0)
-    paths = {"recorded": one.recorded, "low": low, "middle": middle, "high": high, "one": one.futures[0]}
+def _sequence_json(sequence: SequenceScores) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "reader_r2": known(one.reader_r2),
-        "posterior_r2": known(one.posterior_r2),
-        "apart": known(one.apart),
-        "truth": {name: known(value) for name, value in dataclasses.asdict(one.truth).items()},
-        "prior": {name: known(value) for name, value in dataclasses.asdict(one.prior).items()},
-        "paths": {name: [known(float(f"{value:.4g}")) for value in values] for name, values in paths.items()},
+        "name": sequence.name,
+        "frames": len(sequence.mean.psnr_db),
+        "best_future": sequence.best_future,
+        **{metric: {kind: sequence.frame_scores(kind, metric).tolist() for kind in KINDS} for metric in METRICS},
     }
 
 
-def known(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if np.isfinite(value) else None
+def _drift_json(drift: Drift) -> dict[str, Any]:
+    return {
+        "frames": DRIFT_FRAMES,
+        "last_psnr_db": drift.last_psnr_db,
+        "restarted_psnr_db": drift.restarted_psnr_db,
+        "difference_db": drift.difference_db,
+    }
+
+
+def _factor_json(factor: FactorEvidence) -> dict[str, Any]:
+    """Return a factor's numbers and, of the first recording, the true path and three percentiles of the futures."""
+    low, middle, high = np.percentile(factor.futures, (5, 50, 95), axis=0)
+    paths = {"recorded": factor.recorded, "low": low, "middle": middle, "high": high, "one": factor.futures[0]}
+    content = {
+        "name": factor.name,
+        "reader_r2": factor.reader_r2,
+        "posterior_r2": factor.posterior_r2,
+        "apart": factor.apart,
+        "truth": dataclasses.asdict(factor.truth),
+        "prior": dataclasses.asdict(factor.prior),
+        "paths": {name: [float(f"{value:.4g}") for value in values] for name, values in paths.items()},
+    }
+    return finite(content)

@@ -1,0 +1,83 @@
+"""Scores of N sampled futures of a recording, computed while the frames are predicted.
+
+In: a stream of frames of all futures, the true recording. Out: PSNR and SSIM of every frame, calibration, readings of
+hidden factors. Only a few frames are kept. Next: `evaluate.py`, which produces the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from posecast.data.recordings import Recording
+from posecast.evaluation.calibration import Calibration
+from posecast.evaluation.factor_probe import FactorProbe
+from posecast.evaluation.metrics import Pixels, psnr_db, ssim
+from posecast.evaluation.posterior import Advance
+
+KEPT_FUTURES, KEPT_INSTANTS = 4, 8
+"""Numbers of futures, and of time steps of each, whose frames are kept for images."""
+
+
+@dataclass(frozen=True)
+class FutureScores:
+    """Scores of frames 2..T of N futures, `[T-1, N]`."""
+
+    psnr_db: np.ndarray
+    ssim: np.ndarray
+
+
+class FutureStatistics:
+    """Calibration of the futures of one recording, readings of hidden factors in them, and frames kept for images.
+
+    Args:
+        recording: The true recording.
+        variance: Variance of the likelihood around each future, for `predictive`.
+        probe: Probe of the hidden factors, or None.
+        keep_frames: Whether to keep some frames.
+    """
+
+    def __init__(self, recording: Recording, variance: float, probe: FactorProbe | None, *, keep_frames: bool) -> None:
+        self.recording, self.probe = recording, probe
+        self.spread, self.predictive = Calibration(0.0), Calibration(variance)
+        self.kept: dict[int, Pixels] = {}
+        """Frames of the first futures, `[N, H, W, 3]`, by time step, counted from 0."""
+        self._readings: list[np.ndarray] = []
+        instants = np.linspace(1, len(recording) - 1, KEPT_INSTANTS).round().astype(int).tolist()
+        self._kept_instants = set(instants) if keep_frames else set()
+
+    def add(self, instant: int, frames: Pixels) -> None:
+        """Add the frames of all futures, `[N, H, W, 3]`, at one time step, counted from 0."""
+        if instant in self._kept_instants:
+            self.kept[instant] = frames[:KEPT_FUTURES].copy()
+        self.spread.add(frames, self.recording.frames[instant])
+        self.predictive.add(frames, self.recording.frames[instant])
+        if self.probe:
+            poses = np.repeat(self.recording.poses[instant][None], len(frames), axis=0)
+            self._readings.append(self.probe.read(frames, poses))
+
+    def factor_paths(self) -> np.ndarray:
+        """Return the factors read off the futures, `[N, T-1, F]`."""
+        return np.stack(self._readings, axis=1)
+
+
+def score_futures(frames: Iterator[Pixels], statistics: FutureStatistics, advance: Advance) -> FutureScores:
+    """Score a stream of frames of N futures against the truth, and add them to the statistics.
+
+    Args:
+        frames: `[N, H, W, 3]` for each time step; the first, which is given, is not scored.
+        statistics: Statistics to update.
+        advance: Called with the number of frames of each time step.
+    """
+    psnr_rows, ssim_rows = [], []
+    for instant, futures in enumerate(frames):
+        advance(len(futures))
+        if instant == 0:
+            continue
+        truth = np.broadcast_to(statistics.recording.frames[instant], futures.shape)
+        psnr_rows.append(psnr_db(futures, truth))
+        ssim_rows.append(ssim(futures, truth))
+        statistics.add(instant, futures)
+    return FutureScores(np.stack(psnr_rows), np.stack(ssim_rows))

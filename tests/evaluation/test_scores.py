@@ -1,0 +1,46 @@
+"""Tests of the JSON form of scores."""
+
+import json
+
+import numpy as np
+
+from posecast.evaluation.calibration import LEVELS
+from posecast.evaluation.factor_evidence import FactorEvidence, Motion
+from posecast.evaluation.posterior import Reconstruction
+from posecast.evaluation.scores import Drift, FrameScores, Scores, SequenceScores
+
+
+def make_scores(values: list[float], factor: FactorEvidence) -> Scores:
+    scores = FrameScores(np.array(values), np.array(values) / 100)
+    best = FrameScores(np.array(values) + 1, np.array(values) / 100)
+    return Scores(
+        split="val",
+        selected_on="val",
+        seed=0,
+        futures=2,
+        sequences=[SequenceScores("a", scores, scores, best, 1, np.array([20.0, 24.0]))],
+        reconstruction=Reconstruction(30.0, 0.001, 1.5, 3, 8),
+        drift=Drift(20.0, 22.5),
+        baselines={"copy_first_frame": 10.0, "mean_frame": None, "nearest_pose": None},
+        spread=[0.5] * len(LEVELS),
+        predictive=[0.5] * len(LEVELS),
+        bounds=None,
+        factors=[factor],
+    )
+
+
+def test_json_has_no_nan_and_the_documented_keys() -> None:
+    motion = Motion(float("nan"), 2.0)
+    paths = np.array([[1.0, np.nan], [3.0, 4.0]])
+    factor = FactorEvidence("warmth", float("nan"), 0.5, motion, motion, 0.1, np.array([1.0, np.nan]), paths)
+    content = make_scores([20.0, 30.0], factor).as_json()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert content["sequences"][0]["psnr_db"] == {"mean": [20, 30], "sample": [20, 30], "best": [21, 31]}
+    assert content["summary"]["psnr_db"] == {"mean": 25, "sample": 25, "best": 26}
+    assert content["best_of"] == [22, 24]
+    assert content["drift"]["difference_db"] == 2.5
+    (factor_content,) = content["factors"]
+    assert factor_content["reader_r2"] is None
+    assert factor_content["truth"] == {"deviation": None, "time_constant": 2.0}
+    assert factor_content["paths"]["recorded"] == [1.0, None]
+    assert factor_content["paths"]["middle"] == [2.0, None]
