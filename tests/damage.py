@@ -1,8 +1,8 @@
-"""Damaged and hostile files, made from whole ones, and every reader of posecast tried on them.
+"""Damaged and hostile files, made from valid ones, as input of every reader of posecast.
 
-A reader may give an answer or an `InputError`; anything else is a failure: another exception, a crash, more than a few
-seconds, more than a few hundred megabytes, a file written outside its folder. Readers are tried in other processes,
-so that a crash is seen. Run some by hand: `python -m tests.damage READER,READER COUNT SEED`.
+A reader may return or raise an `InputError`. Failures are: any other exception, a crash, excessive time or memory, and
+a file written outside its folder. `test_damage.py` runs the readers in other processes, so that a crash is noticed.
+Run some by hand: `python -m tests.damage READER,READER COUNT SEED`.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ import numpy as np
 from posecast.errors import InputError
 
 SECONDS = 10
-"""No reader may take longer for one input."""
+"""Limit of processor time for one input."""
 MEGABYTES = 1500
-"""Nor may its process ever hold more."""
+"""Limit of the peak memory of the process."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A kind of file, how a whole one is made in a folder, and how it is read."""
+    """Kind of file: functions that write a valid one into a folder and that read it."""
 
     make: Callable[[Path], Path]
     read: Callable[[Path], object]
     hostile: Callable[[], list[bytes]] = list
-    """Files made to do harm, besides the damaged ones."""
+    """Returns contents designed to do harm."""
 
 
 # Damage -----------------------------------------------------------------------------------------------------------
 
 
 def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
-    """One way in which a file goes wrong."""
+    """Return the content of a valid file with one kind of damage, drawn at random."""
     length = len(whole)
     kind = rng.integers(0, 9)
     place = int(rng.integers(0, max(1, length)))
@@ -63,17 +63,17 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
         return whole[:place] + bytes(min(512, length - place)) + whole[place + 512 :]
     if kind == 3:  # a sector of noise
         return whole[:place] + rng.bytes(min(512, length - place)) + whole[place + 512 :]
-    if kind == 4:  # a piece twice
+    if kind == 4:  # a piece repeated
         return whole[:place] + whole[place // 2 : place] + whole[place:]
     if kind == 5:  # a piece missing
         return whole[:place] + whole[place + int(rng.integers(1, 64)) :]
-    if kind == 6:  # the largest number where a length may be
+    if kind == 6:  # the largest number, perhaps in place of a length
         return whole[:place] + b"\xff\xff\xff\x7f" + whole[place + 4 :]
-    if kind == 7:  # the beginning, where headers are
-        front = bytearray(whole)
+    if kind == 7:  # bytes of the header changed
+        header = bytearray(whole)
         for _ in range(3):
-            front[int(rng.integers(0, min(length, 64) or 1))] = int(rng.integers(0, 256))
-        return bytes(front)
+            header[int(rng.integers(0, min(length, 64) or 1))] = int(rng.integers(0, 256))
+        return bytes(header)
     return FOREIGN[int(rng.integers(0, len(FOREIGN)))]
 
 
@@ -98,7 +98,7 @@ FOREIGN = (
 
 
 def png_bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A few kilobytes that ask for gigabytes."""
+    """Return a PNG of a few kilobytes that decodes to gigabytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -113,7 +113,7 @@ def png_bomb(width: int = 60_000, height: int = 60_000) -> bytes:
 
 
 def text_bomb_png() -> bytes:
-    """A PNG whose comment unpacks to 64 MB, a thousand times its size."""
+    """Return a PNG with a comment that expands to 64 MB, a thousand times its size."""
     whole = png_of(4, 4)
     comment = zlib.compress(bytes(64 * 2**20), 9)
     body = b"Comment\0\0" + comment
@@ -130,7 +130,7 @@ def png_of(height: int, width: int) -> bytes:
 
 
 def npz_bomb(name: str = "keypoints.npy") -> bytes:
-    """An archive with an array that says it has three hundred gigabytes."""
+    """Return an archive with an array whose header states three hundred gigabytes."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 25, 3)})
     buffer = io.BytesIO()
@@ -143,14 +143,14 @@ def npz_bomb(name: str = "keypoints.npy") -> bytes:
 
 
 class Harm:
-    """Unpickled, it would leave a file behind."""
+    """Object whose unpickling creates a file."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (os.system, ("touch harm",))
 
 
 def pickles() -> list[bytes]:
-    """Pickles that run code, bare and as torch packs them."""
+    """Return pickles that run code, plain and in the archive format of torch."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"state": Harm()}))
@@ -167,9 +167,9 @@ def _png(folder: Path) -> Path:
 
 
 def _read_png(path: Path) -> object:
-    from posecast.data.images import read_picture
+    from posecast.data.images import read_image
 
-    return read_picture(path)
+    return read_image(path)
 
 
 def _course(folder: Path) -> Path:
@@ -205,7 +205,7 @@ def _load_pack(path: Path) -> object:
     return recording.frames.sum()
 
 
-def _run(what: str) -> Callable[[Path], Path]:
+def _trained_run(what: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         from posecast.config.overrides import build_config
         from posecast.data.dancer.dance import dance
@@ -213,8 +213,8 @@ def _run(what: str) -> Callable[[Path], Path]:
         from posecast.training.train import train
 
         tiny = {"size": "16x16", "widths": [8, 16], "blocks": 1, "clip_length": 4, "steps": 2, "latent_channels": 2}
-        moves = dance(12, seed=0, size=(16, 16)).recording
-        train(build_config("anchored", flags=tiny), Footage([moves], [moves]), folder / "run")
+        recording = dance(12, seed=0, size=(16, 16)).recording
+        train(build_config("anchored", flags=tiny), Footage([recording], [recording]), folder / "run")
         if what == "state":
             return next((folder / "run" / "state").glob("step-*.pt"))
         return folder / "run" / what
@@ -228,9 +228,9 @@ def _scores(folder: Path) -> Path:
     from posecast.files import write_json
     from posecast.model.checkpoint import load_run
 
-    path = _run("scores.json")(folder)
-    moves = dance(12, seed=0, size=(16, 16)).recording
-    write_json(path, evaluate(load_run(path.parent), [moves], training=[moves], futures=2).as_json())
+    path = _trained_run("scores.json")(folder)
+    recording = dance(12, seed=0, size=(16, 16)).recording
+    write_json(path, evaluate(load_run(path.parent), [recording], training=[recording], futures=2).as_json())
     return path
 
 
@@ -318,22 +318,38 @@ def _openpose(folder: Path) -> Path:
     return folder / "a_0_keypoints.json"
 
 
-def _read_openpose(path: Path) -> object:
-    from posecast.video.keypoint_files import read_openpose
-
-    return read_openpose(path.parent)
+def _read_imported_folder(path: Path) -> object:
+    return _read_imported(path.parent)
 
 
 def _coco(folder: Path) -> Path:
-    one = {"image_id": 1, "keypoints": np.random.default_rng(0).random(51).tolist()}
-    (folder / "coco.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [one]}))
+    annotation = {"image_id": 1, "keypoints": np.random.default_rng(0).random(51).tolist()}
+    (folder / "coco.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [annotation]}))
     return folder / "coco.json"
 
 
-def _read_coco(path: Path) -> object:
-    from posecast.video.keypoint_files import read_coco
+def _mmpose(folder: Path) -> Path:
+    points = np.random.default_rng(0).random((4, 17, 3))
+    instances = [{"keypoints": person[:, :2].tolist(), "keypoint_scores": person[:, 2].tolist()} for person in points]
+    content = [{"frame_id": k, "instances": instances[k : k + 2]} for k in range(4)]
+    (folder / "mmpose.json").write_text(json.dumps(content))
+    return folder / "mmpose.json"
 
-    return read_coco(path)
+
+def _yolo(folder: Path) -> Path:
+    (folder / "a_1.txt").write_text("0 " + " ".join(f"{value:g}" for value in np.random.default_rng(0).random(55)))
+    return folder / "a_1.txt"
+
+
+def _read_imported(path: Path) -> object:
+    from posecast.video.keypoint_files import Imported
+    from posecast.video.writer import open_writer
+
+    video = path.parent / "video.gif"
+    if not video.exists():
+        with open_writer(video) as writer:
+            writer.write(np.zeros((32, 48, 3), np.uint8))
+    return Imported(path, video)
 
 
 def _poses(folder: Path) -> Path:
@@ -354,7 +370,7 @@ def _poses(folder: Path) -> Path:
 
 
 def _read_poses(path: Path) -> object:
-    from posecast.video.keypoint_files import read_poses
+    from posecast.video.extracted_poses import read_poses
 
     return read_poses(path)
 
@@ -386,19 +402,23 @@ READERS: dict[str, Reader] = {
     "data set": Reader(_course, _check, lambda: [png_bomb(), png_of(9, 9)]),
     "pack index": Reader(_pack("index.json"), _load_pack),
     "pack frames": Reader(_pack("frames.npy"), _load_pack),
-    "config.json": Reader(_run("config.json"), _load_run),
-    "weights": Reader(_run("model.safetensors"), _load_run, lambda: [struct.pack("<Q", 2**60) + b"{", *pickles()]),
-    "state": Reader(_run("state"), _load_state, pickles),
-    "log": Reader(_run("log.jsonl"), _report),
+    "config.json": Reader(_trained_run("config.json"), _load_run),
+    "weights": Reader(
+        _trained_run("model.safetensors"), _load_run, lambda: [struct.pack("<Q", 2**60) + b"{", *pickles()]
+    ),
+    "state": Reader(_trained_run("state"), _load_state, pickles),
+    "log": Reader(_trained_run("log.jsonl"), _report),
     "scores": Reader(_scores, _report),
-    "body": Reader(_run("config.json"), _read_body),
-    "run folder": Reader(_run("model.safetensors"), _check_run),
+    "body": Reader(_trained_run("config.json"), _read_body),
+    "run folder": Reader(_trained_run("model.safetensors"), _check_run),
     "course checkpoint": Reader(_course_checkpoint, _import_lab4, pickles),
     "submission": Reader(_submission, _read_submission, lambda: [b"id," + b"0," * 10**6, b"9" * 10**7]),
     "mp4": Reader(_video(".mp4"), _read_timed_frames),
     "gif": Reader(_video(".gif"), _read_timed_frames),
-    "openpose": Reader(_openpose, _read_openpose),
-    "coco": Reader(_coco, _read_coco),
+    "openpose": Reader(_openpose, _read_imported_folder),
+    "coco": Reader(_coco, _read_imported),
+    "mmpose": Reader(_mmpose, _read_imported),
+    "yolo": Reader(_yolo, _read_imported_folder),
     "poses.npz": Reader(_poses, _read_poses, lambda: [npz_bomb(), npz_bomb("fps.npy"), *pickles()]),
     "toml": Reader(_settings(".toml", 'learning_rate = 1e-3\nsize = "32x64"\n'), _read_settings),
     "yaml": Reader(_settings(".yaml", "learning_rate: 0.001\nsize: 32x64\n"), _read_settings),
@@ -406,11 +426,11 @@ READERS: dict[str, Reader] = {
 }
 
 
-# The trial --------------------------------------------------------------------------------------------------------
+# Test run --------------------------------------------------------------------------------------------------------
 
 
 def inputs(reader: Reader, whole: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """What the reader is tried on: hostile files first, then damaged ones."""
+    """Yield the hostile contents of a reader, then `count` damaged ones."""
     yield from reader.hostile()
     rng = np.random.default_rng(seed)
     for _ in range(count):
@@ -418,30 +438,30 @@ def inputs(reader: Reader, whole: bytes, count: int, seed: int) -> Iterator[byte
 
 
 def attempt(name: str, count: int, seed: int = 0) -> dict[str, Any]:
-    """Try one reader; what happened, in numbers, and the failures in words."""
+    """Run one reader on all its inputs; return counts and descriptions of the failures."""
     reader = READERS[name]
-    outcome: dict[str, Any] = {"reader": name, "tried": 0, "refused": 0, "answered": 0, "failures": []}
+    outcome: dict[str, Any] = {"reader": name, "tried": 0, "refused": 0, "returned": 0, "failures": []}
     with tempfile.TemporaryDirectory(prefix="damage-") as top:
         home = Path(top, "home")
         home.mkdir()
         os.chdir(home)
         path = reader.make(home)
-        reader.read(path)  # the whole one is read
+        reader.read(path)  # the valid file must be readable
         whole = path.read_bytes()
         backup = Path(top, "backup")
         shutil.copytree(home, backup)
-        outside = set(Path(top).rglob("*"))
+        before = set(Path(top).rglob("*"))
         for number, content in enumerate(inputs(reader, whole, count, seed)):
             path.write_bytes(content)
             began = time.process_time()
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of processor time: a busy machine is no failure
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # processor time, so that a busy machine is no failure
             try:
                 reader.read(path)
-                outcome["answered"] += 1
+                outcome["returned"] += 1
             except InputError as error:
                 outcome["refused"] += 1
                 if not str(error).strip() or len(str(error)) > 2000:
-                    outcome["failures"].append(f"input {number}: a sentence of {len(str(error))} letters")
+                    outcome["failures"].append(f"input {number}: a message of {len(str(error))} characters")
             except BaseException as error:
                 outcome["failures"].append(f"input {number}: {type(error).__name__}: {error}"[:300])
             finally:
@@ -452,12 +472,12 @@ def attempt(name: str, count: int, seed: int = 0) -> dict[str, Any]:
             if Path("harm").exists():
                 outcome["failures"].append(f"input {number}: ran code")
                 Path("harm").unlink()
-            if not path.exists() or path.read_bytes() != content:  # a pack is made anew, and that is right
+            if not path.exists() or path.read_bytes() != content:  # packs are rebuilt
                 shutil.rmtree(home)
                 shutil.copytree(backup, home)
                 os.chdir(home)
-        strangers = {one for one in set(Path(top).rglob("*")) - outside if home not in one.parents}
-        outcome["failures"] += [f"wrote {one}" for one in strangers]
+        written = {path for path in set(Path(top).rglob("*")) - before if home not in path.parents}
+        outcome["failures"] += [f"wrote {path}" for path in written]
     outcome["peak_mb"] = peak_mb()
     if outcome["peak_mb"] > MEGABYTES:
         outcome["failures"].append(f"held {outcome['peak_mb']:.0f} MB")
@@ -465,7 +485,7 @@ def attempt(name: str, count: int, seed: int = 0) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """The most memory this process ever held. (getrusage would count that of the process that began it.)"""
+    """Return the peak memory of this process; getrusage would include that of the parent process."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 

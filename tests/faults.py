@@ -1,10 +1,8 @@
-"""Disks that are full, fail, are read-only, or lose a folder, wherever posecast writes: one sentence, nothing lost.
+"""Disk faults in every command that writes: each must end with one error sentence and lose no existing file.
 
-The kernel itself refuses, which reaches every writer, Python's, torch's, safetensors' and FFmpeg's alike: a *full* disk
-lets no file grow beyond so many bytes (RLIMIT_FSIZE); a *failing* one answers EIO from the so-manieth opened file on, a
-*read-only* one EROFS (`syscalls.py`). A *vanishing* folder is that of the output, taken away when the so-manieth file
-is opened. What was there before must be there after, and the same command must succeed once the disk is well again.
-Run by hand: `python -m tests.faults`.
+Faults: a *full* disk limits the size of every file (RLIMIT_FSIZE); a *failing* disk returns EIO from the Nth opened
+file on; a *read-only* disk returns EROFS (`syscalls.py`); a *vanishing* output folder is moved away when the Nth file
+is opened. Afterwards the same command must succeed on a working disk. Run by hand: `python -m tests.faults`.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from tests.syscalls import can_refuse, fail_writes, forbid_changes
 
 
 class Fault(NamedTuple):
-    """What is wrong with the disk, and from which byte of a file or which opened file on."""
+    """Kind of a disk fault, and the file size in bytes or the number of opened files from which it occurs."""
 
     kind: str
     amount: int
@@ -37,7 +35,7 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    *(Fault("full", size) for size in (0, 300, 4_000, 30_000)),  # none, a header's, a small file's, not a large one's
+    *(Fault("full", size) for size in (0, 300, 4_000, 30_000)),  # nothing, a header, a small file, part of a large file
     *(Fault("failing", number) for number in (0, 1, 3, 8)),
     Fault("read-only", 0),
     *(Fault("vanishing", number) for number in (1, 3, 8)),
@@ -46,27 +44,27 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Write:
-    """A command, and what it writes to: free before, or holding an earlier result that must survive."""
+    """Command that writes, and its output: empty before, or with an earlier result that must survive."""
 
     words: Callable[[Path], list[str]]
-    """For a folder with what is needed; the output is `out` in it."""
+    """Returns the command line for a folder with the inputs; the output is `out` in it."""
     replaces: bool = False
-    """Whether it is tried over its own earlier result, too."""
+    """Whether the command runs with an earlier result of its own in place."""
     vanishes: str = "out"
-    """The folder that may be taken away meanwhile."""
+    """Folder that a vanishing fault moves away."""
 
 
 @dataclass
 class Outcome:
-    """What happened to one command under one limit."""
+    """Result of a command with a fault."""
 
     status: int
-    said: str
+    output: str
     failures: list[str] = field(default_factory=list)
 
 
 def writes(home: Path) -> dict[str, Write]:
-    """Every command that writes."""
+    """Return all commands that write, by name."""
     data, run, lab4 = (str(home / name) for name in ("data", "run", "lab4"))
     photo = str(next((home / "data" / "test" / "test_img" / "0").iterdir()))
     poses = str(home / "data" / "test" / "test_label" / "0")
@@ -122,7 +120,7 @@ def writes(home: Path) -> dict[str, Write]:
 
 
 def prepare_faults(home: Path) -> None:
-    """Runs, finished and stopped, and what `chaos.prepare` makes."""
+    """Write a finished run, a stopped run, and what `chaos.prepare` writes."""
     from posecast.cli.main import main
 
     prepare(home)
@@ -147,7 +145,7 @@ TEMPLATE = (
 
 
 def stop_in_the_middle(home: Path) -> None:
-    """A run that was stopped after three of six updates."""
+    """Train a run that is stopped after three of six updates."""
     import signal
 
     from posecast.config.overrides import build_config
@@ -166,7 +164,7 @@ def stop_in_the_middle(home: Path) -> None:
         train(config, load_footage((home / "data").resolve(), (16, 16)), home / "stopped", callback=stop)
     except InterruptedTraining:
         return
-    raise AssertionError("it was not stopped")
+    raise AssertionError("training was not stopped")
 
 
 def snapshot(home: Path) -> dict[str, str]:
@@ -175,10 +173,10 @@ def snapshot(home: Path) -> dict[str, str]:
 
 
 def child(words: list[str], fault: Fault | None, home: str, vanishes: str) -> None:
-    """Run a command on such a disk."""
-    said = os.open(Path(home, PIPE), os.O_WRONLY)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    """Run a command with a fault; its output goes to the pipe."""
+    pipe = os.open(Path(home, PIPE), os.O_WRONLY)
+    os.dup2(pipe, 1)
+    os.dup2(pipe, 2)
     from posecast.cli.main import main
 
     if fault is not None:
@@ -187,15 +185,14 @@ def child(words: list[str], fault: Fault | None, home: str, vanishes: str) -> No
 
 
 def begin(fault: Fault, home: Path, vanishes: str) -> None:
-    """Let it be so from now on, or from the so-manieth file on that is opened for writing."""
+    """Start a fault now, or when the Nth file is opened for writing."""
     if fault.kind == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.amount, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return
-    happen = {"failing": fail_writes, "read-only": forbid_changes, "vanishing": lambda: vanish(home / vanishes)}[
-        fault.kind
-    ]
+    starts = {"failing": fail_writes, "read-only": forbid_changes, "vanishing": lambda: vanish(home / vanishes)}
+    start = starts[fault.kind]
     if not fault.amount:
-        happen()
+        start()
         return
     opened: list[str] = []
 
@@ -206,30 +203,30 @@ def begin(fault: Fault, home: Path, vanishes: str) -> None:
         if name.startswith(str(home)) and not name.endswith(".lock"):
             opened.append(name)
             if len(opened) == fault.amount:
-                happen()
+                start()
 
     sys.addaudithook(watch)
 
 
 def vanish(folder: Path) -> None:
-    """As if somebody had moved it."""
+    """Move the folder away."""
     if folder.is_dir():
         folder.rename(folder.with_name("gone"))
 
 
 def come_back(folder: Path) -> None:
-    """Whoever took it away puts it back."""
+    """Move the folder back."""
     gone = folder.with_name("gone")
     if gone.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
         gone.rename(folder)
 
 
-PIPE = "said"
+PIPE = "output"
 
 
 class Disk:
-    """Runs commands in forked children, on a disk that is well or not."""
+    """Runs commands in forked child processes, with or without a fault."""
 
     def __init__(self, home: Path) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -241,67 +238,69 @@ class Disk:
         os.mkfifo(home / PIPE)
 
     def call(self, write: Write, fault: Fault | None, *more: str) -> tuple[int, str]:
-        """Exit status, and what was said."""
+        """Run a command; return its exit status and its output."""
         reading = os.open(self.home / PIPE, os.O_RDONLY | os.O_NONBLOCK)
         words = [*write.words(self.home), *more]
         try:
             process = self.context.Process(target=child, args=(words, fault, str(self.home), write.vanishes))
             process.start()
-            said = b""
+            output = b""
             while process.is_alive():
                 process.join(0.02)
-                said += drained(reading)
-            said += drained(reading)
+                output += drained(reading)
+            output += drained(reading)
         finally:
             os.close(reading)
         assert process.exitcode is not None
-        return process.exitcode, said.decode(errors="replace")
+        return process.exitcode, output.decode(errors="replace")
 
 
 def drained(reading: int) -> bytes:
-    found = b""
+    """Read all that a pipe holds, without waiting for more."""
+    content = b""
     while True:
         try:
-            piece = os.read(reading, 65536)
+            chunk = os.read(reading, 65536)
         except BlockingIOError:
-            return found
-        if not piece:
-            return found
-        found += piece
+            return content
+        if not chunk:
+            return content
+        content += chunk
 
 
 def tried(write: Write, disk: Disk, fault: Fault) -> Outcome:
-    """One command on a disk that is not well, and what it left."""
+    """Run a command with a fault and check what it leaves."""
     home = disk.home
     before = snapshot(home)
-    status, said = disk.call(write, fault)
-    outcome = Outcome(status, said)
+    status, output = disk.call(write, fault)
+    outcome = Outcome(status, output)
     if status not in (0, 1, 2):
         outcome.failures.append(f"exit status {status}")
-    if "Traceback" in said:
-        outcome.failures.append("a traceback: " + said[-600:])
-    sentences = [line for line in said.splitlines() if line.startswith("posecast: ")]
+    if "Traceback" in output:
+        outcome.failures.append("a traceback: " + output[-600:])
+    sentences = error_sentences(output)
     if status and len(sentences) != 1:
-        outcome.failures.append(f"{len(sentences)} sentences: {said[-300:]}")
+        outcome.failures.append(f"{len(sentences)} sentences: {output[-300:]}")
     after = snapshot(home)
-    if fault.kind == "vanishing":  # with all that is in it, half-written files included
-        after |= {
-            f"{write.vanishes}/{path.removeprefix('gone/')}": one
-            for path, one in after.items()
-            if path.startswith("gone/")
-        }
+    if fault.kind == "vanishing":  # the moved folder counts as the original one
+        gone = {path: digest for path, digest in after.items() if path.startswith("gone/")}
+        after |= {f"{write.vanishes}/{path.removeprefix('gone/')}": digest for path, digest in gone.items()}
     grown = ("stopped/", "unpacked/", "data/.posecast")
     changed = [path for path in before if after.get(path) != before[path] and not path.startswith(grown)]
     if status and changed:
         outcome.failures.append(f"changed {changed[:3]}")
-    halves = [path for path in after if ".writing-" in path and path not in before]
-    if halves and fault.kind != "vanishing":
-        outcome.failures.append(f"left {halves[:3]}")
+    incomplete = [path for path in after if ".writing-" in path and path not in before]
+    if incomplete and fault.kind != "vanishing":
+        outcome.failures.append(f"left {incomplete[:3]}")
     return outcome
 
 
+def error_sentences(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("posecast: ")]
+
+
 def all_tried(home: Path, names: Sequence[str], faults: Sequence[Fault]) -> Iterator[tuple[str, list[Outcome]]]:
-    """Every command under every fault, each on a fresh copy of what it needs."""
+    """Run every command with every fault, each on a fresh copy of its inputs."""
     prepared = home / "prepared"
     prepared.mkdir()
     prepare_faults(prepared)
@@ -314,21 +313,21 @@ def all_tried(home: Path, names: Sequence[str], faults: Sequence[Fault]) -> Iter
             shutil.copytree(place / "data", place / "unpacked", ignore=shutil.ignore_patterns(".posecast"))
             disk, write = Disk(place), writes(place)[name]
             if write.replaces and name != "train --resume":
-                status, said = disk.call(write, None)
-                assert status == 0, (name, said)
+                status, output = disk.call(write, None)
+                assert status == 0, (name, output)
             outcome = tried(write, disk, fault)
             come_back(place / write.vanishes)
             more = ["--force"] if name in FORCED else ["--resume"] if name in RESUMED else []
-            again, said = disk.call(write, None, *more)
-            if again != 0:
-                outcome.failures.append(f"well again: status {again}, {said[-300:]}")
+            status, output = disk.call(write, None, *more)
+            if status != 0:
+                outcome.failures.append(f"without the fault: status {status}, {output[-300:]}")
             outcomes.append(outcome)
         yield name, outcomes
 
 
 RESUMED = ("lab4 train",)
 FORCED = ("synth", "import-lab4", "train", "pack", "generate to PNGs", "submit", "export-lab4")
-"""Where something whole may be there already, or begun, so that the second call must say that it may be replaced."""
+"""Commands whose second call must allow the replacement of a complete or partial result."""
 
 
 def parsed(text: str) -> Fault:
@@ -337,28 +336,28 @@ def parsed(text: str) -> Fault:
 
 
 def show(name: str, faults: Sequence[Fault], outcomes: Sequence[Outcome], *, verbose: bool) -> None:
-    """Exit statuses, failures, and where asked for what was said."""
-    statuses = ", ".join(f"{fault} {one.status}" for fault, one in zip(faults, outcomes, strict=True))
+    """Print exit statuses and failures, and with `verbose` the error sentences."""
+    statuses = ", ".join(f"{fault} {outcome.status}" for fault, outcome in zip(faults, outcomes, strict=True))
     print(f"{name}: exit status at {statuses}", flush=True)
-    for fault, one in zip(faults, outcomes, strict=True):
-        print("".join(f"  {fault}: {failure}\n" for failure in one.failures), end="")
+    for fault, outcome in zip(faults, outcomes, strict=True):
+        print("".join(f"  {fault}: {failure}\n" for failure in outcome.failures), end="")
         if verbose:
-            print(f"  {fault}: {' '.join(line for line in one.said.splitlines() if line.startswith('posecast: '))}")
+            print(f"  {fault}: {' '.join(error_sentences(outcome.output))}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Disks that are not well: one sentence, nothing lost.")
-    parser.add_argument("--only", nargs="+", default=[], help="these commands")
+    parser = argparse.ArgumentParser(description="Disk faults: one error sentence, nothing lost.")
+    parser.add_argument("--only", nargs="+", default=[], help="only these commands")
     parser.add_argument("--faults", type=parsed, nargs="+", default=FAULTS, help="such as full:300 or failing:1")
-    parser.add_argument("--verbose", action="store_true", help="show every sentence")
-    asked = parser.parse_args()
-    faults = [fault for fault in asked.faults if can_refuse() or fault.kind in ("full", "vanishing")]
+    parser.add_argument("--verbose", action="store_true", help="show every error sentence")
+    arguments = parser.parse_args()
+    faults = [fault for fault in arguments.faults if can_refuse() or fault.kind in ("full", "vanishing")]
     num_commands = num_failures = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        for name, outcomes in all_tried(Path(folder), asked.only, faults):
+        for name, outcomes in all_tried(Path(folder), arguments.only, faults):
             num_commands += 1
-            num_failures += sum(len(one.failures) for one in outcomes)
-            show(name, faults, outcomes, verbose=asked.verbose)
+            num_failures += sum(len(outcome.failures) for outcome in outcomes)
+            show(name, faults, outcomes, verbose=arguments.verbose)
     print(f"{num_commands} commands, {num_commands * len(faults)} faults, {num_failures} failures")
     sys.exit(num_failures > 0)
 

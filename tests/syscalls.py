@@ -1,7 +1,8 @@
-"""A kernel that refuses: from now on this process and all its threads may not write, or may not change any folder.
+"""System calls that fail, and system calls that are traced.
 
-Every writer meets it, Python's, torch's and FFmpeg's alike, as a failing or read-only disk would have it: the system
-call itself returns the error (seccomp, BPF). There is no way back; so only in a child. Linux on x86-64 and arm64.
+A failing or read-only disk is simulated for the calling process and all its threads: the system call itself returns the
+error (seccomp, BPF), so that every writer is affected: Python, torch and FFmpeg. It cannot be undone and is therefore
+used in child processes only. Linux on x86-64 and arm64. Sockets are traced by strace.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import ctypes
 import errno
 import os
 import platform
+import re
+import shutil
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
-ARMED_BY = {"x86_64": 317, "aarch64": 277}
-"""The number of seccomp(2)."""
+SECCOMP = {"x86_64": 317, "aarch64": 277}
+"""System call number of seccomp(2)."""
 WRITES = {"x86_64": (1, 18, 20, 296), "aarch64": (64, 68, 66, 70)}
 """write, pwrite64, writev, pwritev."""
 FLUSHES = {"x86_64": (74, 75), "aarch64": (82, 83)}
@@ -23,19 +28,19 @@ CHANGES = {"x86_64": (85, 83, 84, 82, 87, 88, 86, 258, 263, 264, 316, 76, 90), "
 """creat, mkdir, rmdir, rename, unlink, symlink, link, mkdirat, unlinkat, renameat, renameat2, truncate, chmod; arm64
 has only mkdirat, unlinkat, symlinkat, renameat, renameat2, fchmodat."""
 OPENS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
-"""open and openat, and which argument holds the flags."""
+"""open and openat, with the index of the argument that holds the flags."""
 
 LOAD, EQUALS, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
 
 
 def can_refuse() -> bool:
-    """Whether this kernel can be told to."""
-    return sys.platform == "linux" and platform.machine() in ARMED_BY
+    """Return whether this platform is supported."""
+    return sys.platform == "linux" and platform.machine() in SECCOMP
 
 
 def fail_writes() -> None:
-    """EIO for every byte and every flush, but to stdin, stdout and stderr."""
+    """Fail every write and flush with EIO, except to stdin, stdout and stderr."""
     machine = platform.machine()
     program = []
     for number in WRITES[machine]:
@@ -47,7 +52,7 @@ def fail_writes() -> None:
 
 
 def forbid_changes() -> None:
-    """EROFS for whatever makes, opens for writing, renames or removes a file."""
+    """Fail every system call that creates, opens for writing, renames or removes a file with EROFS."""
     machine = platform.machine()
     program = []
     for number, argument in OPENS[machine].items():
@@ -63,7 +68,7 @@ def load_number() -> bytes:
 
 
 def load_argument(index: int) -> bytes:
-    """Its lower half, which is where small numbers are."""
+    """Load the lower half of an argument, which holds small numbers."""
     return instruction(LOAD, 0, 0, 16 + 8 * index)
 
 
@@ -76,24 +81,45 @@ def refuse(error: int) -> bytes:
 
 
 def instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
-    """One of classic BPF's (struct sock_filter)."""
+    """Encode an instruction of classic BPF (struct sock_filter)."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
 class Program(ctypes.Structure):
-    """struct sock_fprog."""
+    """Program of classic BPF (struct sock_fprog)."""
 
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
 def arm(instructions: list[bytes]) -> None:
-    """Have the kernel ask the program about every system call of every thread; what it does not refuse is allowed."""
+    """Install the program as a filter of every system call of all threads; other calls are allowed."""
     instructions = [*instructions, instruction(RETURN, 0, 0, ALLOW)]
     content = ctypes.create_string_buffer(b"".join(instructions))
     program = Program(len(instructions), ctypes.addressof(content))
     libc = ctypes.CDLL(None, use_errno=True)
     set_no_new_privileges, set_filter, all_threads = 38, 1, 1
     if libc.prctl(set_no_new_privileges, 1, 0, 0, 0) or libc.syscall(
-        ARMED_BY[platform.machine()], set_filter, all_threads, ctypes.byref(program)
+        SECCOMP[platform.machine()], set_filter, all_threads, ctypes.byref(program)
     ):
         raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def can_trace() -> bool:
+    """Return whether strace is installed and may trace processes here."""
+    return shutil.which("strace") is not None and subprocess.run(["strace", "-o", "/dev/null", "true"]).returncode == 0
+
+
+def sockets_of(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a command under strace; return its exit status and its calls that opened a socket to the network.
+
+    Args:
+        command: Program and arguments; child processes are traced, too.
+        folder: Folder for the trace and the output of the command.
+        environment: Variables for the command.
+    """
+    trace = folder / "trace"
+    with (folder / "output").open("wb") as output:
+        words = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(trace), *command]
+        done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    calls = trace.read_text(errors="replace").splitlines()
+    return done.returncode, [call for call in calls if re.search(r"\bsocket\((?!AF_UNIX)", call)]

@@ -1,4 +1,4 @@
-"""A short form of `make chaos`: killed at random instants, everything ends as if it had not been."""
+"""Short form of `make chaos`: commands killed at random times end as if they had not been killed."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.long
-def test_what_was_killed_ends_the_same() -> None:
+def test_killed_commands_end_with_the_same_outcome() -> None:
     words = ["--kills", "8", "--only", "training", "packing", "extraction"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *words], capture_output=True, text=True, cwd=Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Every reader against files that were cut, flipped, swapped or made to do harm; see `damage.py`."""
+"""All readers on damaged and hostile files; see `damage.py`."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from .damage import READERS
 
 COUNT = 110
 WITH_TORCH = "config.json,weights,state,log,scores,body,run folder,course checkpoint"
-"""These share a process: torch takes longer to import than they take."""
+"""These share a process, because importing torch takes longer than the tests."""
 PROCESSES: list[Any] = [
     pytest.param(WITH_TORCH, marks=pytest.mark.long),
     *(name for name in READERS if name not in WITH_TORCH.split(",")),
@@ -20,8 +20,8 @@ PROCESSES: list[Any] = [
 
 
 @pytest.mark.parametrize("names", PROCESSES)
-def test_readers_answer_or_refuse(names: str) -> None:
-    """In another process: a crash is a failure too."""
+def test_readers_return_or_raise_an_input_error(names: str) -> None:
+    """The readers run in another process, so that a crash is a failure of the test."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.damage", names, str(COUNT), "0"],
         capture_output=True,
@@ -34,10 +34,10 @@ def test_readers_answer_or_refuse(names: str) -> None:
     for outcome in outcomes:
         assert outcome["failures"] == [], outcome["reader"]
         assert outcome["tried"] >= COUNT
-        assert outcome["refused"] + outcome["answered"] == outcome["tried"]
+        assert outcome["refused"] + outcome["returned"] == outcome["tried"]
 
 
-def test_the_readers_are_tried_on_two_thousand_inputs() -> None:
-    tried = [names if isinstance(names, str) else names.values[0] for names in PROCESSES]
-    assert sum(name in names.split(",") for name in READERS for names in tried) == len(READERS)
+def test_all_readers_run_on_two_thousand_inputs_in_total() -> None:
+    tested = [names if isinstance(names, str) else names.values[0] for names in PROCESSES]
+    assert sum(name in names.split(",") for name in READERS for names in tested) == len(READERS)
     assert COUNT * len(READERS) >= 2000

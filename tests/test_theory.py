@@ -1,7 +1,7 @@
-"""Every claim of docs/theory.md that numbers can check, on models small enough to be known in closed form.
+"""Numerical checks of the claims in docs/explanation/theory.md, on models with a closed-form solution.
 
-The model is linear and Gaussian: x = W z + offset + noise, the offset being U c + b. Expectations over z are
-sums over Gauss-Hermite nodes, exact for these polynomials, so a tolerance of 1e-4 nats is float32 rounding.
+The model is linear and Gaussian: x = W z + offset + noise, with offset U c + b. Expectations over z are sums over
+Gauss-Hermite nodes, exact for these polynomials, so that a tolerance of 1e-4 nats covers float32 rounding.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def row(*values: float) -> Tensor:
     return torch.tensor([values], dtype=DOUBLE)
 
 
-def assert_equal(one: Tensor, other: Tensor) -> None:
-    """Equal but for float32, in which `kl_nats` answers."""
-    torch.testing.assert_close(one.double(), other.double(), atol=1e-4, rtol=1e-5)
+def assert_equal(actual: Tensor, expected: Tensor) -> None:
+    """Assert equality up to float32, the type that `kl_nats` returns."""
+    torch.testing.assert_close(actual.double(), expected.double(), atol=1e-4, rtol=1e-5)
 
 
 def gauss_hermite(dims: int) -> tuple[Tensor, Tensor]:
-    """Nodes `[K, dims]` and weights `[K]` of E over N(0, I), exact up to degree 15 in each dimension."""
+    """Return nodes `[K, dims]` and weights `[K]` of E over N(0, I), exact up to degree 15 in each dimension."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(8)
     grid = torch.tensor(list(itertools.product(nodes, repeat=dims)), dtype=DOUBLE)
     products = torch.tensor(list(itertools.product(weights / weights.sum(), repeat=dims)), dtype=DOUBLE)
@@ -44,7 +44,7 @@ def gauss_hermite(dims: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """x = z W' + offset + N(0, variance I), z ~ prior; all rows `[1, ...]`, W is `[D, Z]`."""
+    """Model x = z W' + offset + N(0, variance I), z ~ prior; vectors are rows `[1, ...]`, W is `[D, Z]`."""
 
     weight: Tensor
     offset: Tensor
@@ -66,7 +66,7 @@ class LinearModel:
         return prior_precision + self.weight.T @ self.weight / self.variance
 
     def posterior(self, x: Tensor) -> Gaussian:
-        """The exact posterior if W's columns are orthogonal; else the best diagonal one (mean field)."""
+        """Return the exact posterior if W's columns are orthogonal, else the best diagonal one (mean field)."""
         precision = self.posterior_precision()
         pull = (x - self.offset) @ self.weight / self.variance
         pull = pull + self.prior.mean / self.prior.log_variance.exp()
@@ -84,7 +84,7 @@ class LinearModel:
 
 X = row(0.3, -1.2, 0.8)
 STANDARD = Gaussian(row(0, 0), row(0, 0))
-CONDITIONAL = Gaussian(row(0.4, -1.1), row(-0.5, 0.3))  # a learned prior N(Ac, .) at one c
+CONDITIONAL = Gaussian(row(0.4, -1.1), row(-0.5, 0.3))  # a learned prior N(A c, .) at one c
 ORTHOGONAL = torch.tensor([[1.0, 0.5], [2.0, 0.0], [-0.5, 1.0]], dtype=DOUBLE)  # so the posterior is diagonal
 SKEW = torch.tensor([[1.0, 0.5], [2.0, 1.0], [-0.5, 1.0]], dtype=DOUBLE)
 
@@ -138,8 +138,8 @@ def test_reparameterised_gradient_is_the_gradient_of_the_analytic_bound() -> Non
         analytic = -distortion - kl_nats(q, model.prior).sum()
         sampled = torch.autograd.grad(model.bound(X, q), [mean, log_variance, weight])
         exact = torch.autograd.grad(analytic, [mean, log_variance, weight])
-        for one, other in zip(sampled, exact, strict=True):
-            assert_equal(one, other)
+        for sampled_gradient, exact_gradient in zip(sampled, exact, strict=True):
+            assert_equal(sampled_gradient, exact_gradient)
 
 
 @pytest.mark.parametrize("beta", [1e-3, 0.1, 1.0])
@@ -147,28 +147,28 @@ def test_mse_plus_beta_kl_is_the_bound_at_half_d_beta(beta: float) -> None:
     weight = SKEW.clone().requires_grad_()
     model = model_with(STANDARD, weight, variance=3 * beta / 2)
     for start in random_posteriors(5):
-        parts = [start.mean.clone().requires_grad_(), start.log_variance.clone().requires_grad_(), weight]
-        mse, rate = model.mse_and_rate(X, Gaussian(parts[0], parts[1]))
-        course = torch.autograd.grad(mse + beta * rate, parts, retain_graph=True)
-        bound = torch.autograd.grad(-model.bound(X, Gaussian(parts[0], parts[1])), parts)
-        # the loss knows only weight x variance: a tenth of the weight is a tenth of the variance
+        inputs = [start.mean.clone().requires_grad_(), start.log_variance.clone().requires_grad_(), weight]
+        mse, rate = model.mse_and_rate(X, Gaussian(inputs[0], inputs[1]))
+        course = torch.autograd.grad(mse + beta * rate, inputs, retain_graph=True)
+        bound = torch.autograd.grad(-model.bound(X, Gaussian(inputs[0], inputs[1])), inputs)
+        # The loss depends only on weight x variance: a tenth of the weight equals a tenth of the variance.
         terms = bound_terms(mse, rate, num_values=3, variance=10 * model.variance, kl_weight=0.1)
-        ours = torch.autograd.grad(terms.loss, parts)
+        ours = torch.autograd.grad(terms.loss, inputs)
         for a, b, c in zip(course, bound, ours, strict=True):
             assert_equal(a, beta * b)
             assert_equal(a, c)
 
 
 def test_posterior_blind_to_the_condition_pays_the_stated_gap() -> None:
-    w, u, s2 = 0.8, 1.5, 0.1  # x = w z + u c + noise, and q sees only x
+    w, u, s2 = 0.8, 1.5, 0.1  # x = w z + u c + noise, and q depends only on x
     prior, posterior_variance, total = Gaussian(row(0), row(0)), s2 / (w * w + s2), w * w + u * u + s2
     nodes, weights = gauss_hermite(2)
     gap = 0.0
     for (c, e), weight in zip(nodes.tolist(), weights.tolist(), strict=True):
         x = row(u * c + math.sqrt(w * w + s2) * e)
         model = LinearModel(row(w), row(u * c), prior, s2)
-        seen = Gaussian(w * (x - u * (u / total) * x) / (w * w + s2), row(math.log(posterior_variance)))
-        gap += weight * (model.log_evidence(x) - model.bound(x, seen)).item()
+        blind = Gaussian(w * (x - u * (u / total) * x) / (w * w + s2), row(math.log(posterior_variance)))
+        gap += weight * (model.log_evidence(x) - model.bound(x, blind)).item()
     assert gap == pytest.approx(w * w * u * u / (2 * s2 * total), rel=1e-4)
     assert gap > 1
 
@@ -176,16 +176,16 @@ def test_posterior_blind_to_the_condition_pays_the_stated_gap() -> None:
 def test_conditional_prior_is_a_standard_prior_with_a_decoder_that_knows_it() -> None:
     scale = torch.exp(0.5 * CONDITIONAL.log_variance)
     learned = model_with(CONDITIONAL)
-    moved = LinearModel(ORTHOGONAL * scale, learned.offset + CONDITIONAL.mean @ ORTHOGONAL.T, STANDARD, 0.2)
-    assert_equal(moved.log_evidence(X), learned.log_evidence(X))
+    standardised = LinearModel(ORTHOGONAL * scale, learned.offset + CONDITIONAL.mean @ ORTHOGONAL.T, STANDARD, 0.2)
+    assert_equal(standardised.log_evidence(X), learned.log_evidence(X))
     for q in random_posteriors(5):
         white = Gaussian((q.mean - CONDITIONAL.mean) / scale, q.log_variance - CONDITIONAL.log_variance)
-        assert_equal(moved.bound(X, white), learned.bound(X, q))
+        assert_equal(standardised.bound(X, white), learned.bound(X, q))
 
 
 @dataclass(frozen=True)
 class TwoSteps:
-    """x̂_t = gain x̂_(t-1) + z_t from a given x_1, x_t = x̂_t + noise; `truth` puts x_(t-1) for x̂_(t-1)."""
+    """Model x̂_t = gain x̂_(t-1) + z_t from a given x_1, x_t = x̂_t + noise; `truth` uses x_(t-1) for x̂_(t-1)."""
 
     gain: Tensor
     x: tuple[float, float, float]
@@ -199,19 +199,19 @@ class TwoSteps:
         return MultivariateNormal(mean, covariance).log_prob(row(*self.x[1:])[0])
 
     def filtered(self, residual: Tensor) -> Gaussian:
-        """The posterior of z_t from its own frame and what is fed to its step."""
+        """Return the posterior of z_t given its own frame and the input of its step."""
         variance = torch.full_like(residual, self.variance / (1 + self.variance))
         return Gaussian(residual / (1 + self.variance), variance.log())
 
     def smoothed(self) -> Gaussian:
-        """The posterior of z_2 when predictions are fed back: it sees x_3 too."""
+        """Return the posterior of z_2 when predictions are fed back, which depends on x_3 too."""
         (x1, x2, x3), a, total = self.x, self.gain.detach(), 1 + self.variance
         precision = 1 + 1 / self.variance + a * a / total
         mean = ((x2 - a * x1) / self.variance + a * (x3 - a * a * x1) / total) / precision
         return Gaussian(mean.view(1, 1), -precision.log().view(1, 1))
 
     def bound(self, q2: Gaussian, feed: Feed) -> Tensor:
-        """The sum over t = 2, 3 with z_3 from `filtered`: one clip, every z a node of the quadrature."""
+        """Return the bound summed over t = 2, 3, with z_3 from `filtered`, by quadrature over both z."""
         noise, weights = gauss_hermite(2)
         prediction = self.gain * self.x[0] + q2.sample(noise[:, :1])
         previous = {"prediction": prediction, "stopped": prediction.detach(), "truth": row(self.x[1])}[feed]
@@ -250,7 +250,7 @@ def test_stopping_the_gradient_keeps_the_value_and_loses_the_bound_s_gradient() 
     assert abs(stopped - exact) > 0.1
 
 
-RISING, FALLING = two_steps(0.0, 3.0, 2.7), two_steps(0.0, 3.0, 0.0)  # x_3 follows from x_2, or denies it
+RISING, FALLING = two_steps(0.0, 3.0, 2.7), two_steps(0.0, 3.0, 0.0)  # x_3 agrees with x_2, or contradicts it
 
 
 def test_teacher_forced_sum_bounds_another_model_and_can_exceed_this_one() -> None:
@@ -270,14 +270,14 @@ def test_coin_bounds_the_mixture_and_neither_end(rate: float) -> None:
         ends = {feed: model.log_evidence(feed) for feed in ("truth", "prediction")}
         mixture = torch.logaddexp(math.log(rate) + ends["truth"], math.log(1 - rate) + ends["prediction"])
         tight = model.bound(filtered_first(model), "truth"), model.bound(model.smoothed(), "prediction")
-        objective = rate * tight[0] + (1 - rate) * tight[1]  # the most that the coin can reach
+        objective = rate * tight[0] + (1 - rate) * tight[1]  # the maximum of the objective
         assert objective < mixture - 1e-3
         exceeded |= {feed for feed, evidence in ends.items() if objective > evidence + 0.03}
     assert exceeded == {"truth", "prediction"}
 
 
 def test_teacher_forcing_cannot_see_how_errors_grow() -> None:
-    # the truth rests at 0; a step maps x to gain x + 0.01, and teacher forcing only ever asks for step(0)
+    # The truth is constant 0; a step maps x to gain x + 0.01, and teacher forcing only evaluates the step at 0.
     for value in (0.5, 0.99, 1.1):
         gain = torch.tensor(value, dtype=DOUBLE, requires_grad=True)
         errors = [torch.zeros((), dtype=DOUBLE)]
@@ -288,36 +288,36 @@ def test_teacher_forcing_cannot_see_how_errors_grow() -> None:
         assert errors[50].item() == pytest.approx(0.01 * (value**50 - 1) / (value - 1))
 
 
-def test_the_theory_names_these_tests_and_none_that_does_not_exist() -> None:
+def test_theory_md_names_all_of_these_tests_and_no_missing_one() -> None:
     here = Path(__file__).parent
-    theory = (here.parent / "docs" / "theory.md").read_text(encoding="utf-8")
+    theory = (here.parent / "docs" / "explanation" / "theory.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", theory))
     ours, elbo = (
         set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
         for file in (here / "test_theory.py", here / "model" / "test_elbo.py")
     )
     assert named - ours - elbo == set()
-    assert ours - named == {"test_the_theory_names_these_tests_and_none_that_does_not_exist"}
+    assert ours - named == {"test_theory_md_names_all_of_these_tests_and_no_missing_one"}
 
 
-def test_the_bound_leaves_the_mean_prediction_open_and_imagined_clips_settle_it() -> None:
-    """x = z'^2 with z' standard normal, and a posterior that knows z' all but exactly: then f(0) is 0, while E x is 1.
+def test_the_bound_leaves_the_mean_prediction_undetermined_and_prior_mean_clips_determine_it() -> None:
+    """Fit x = z'^2, z' standard normal, from a posterior that has z' nearly exactly: f(0) is 0, although E x is 1.
 
-    With half of the rows painted at z = 0 the same least squares put f(0) at E x, and leave f elsewhere as it was.
+    With half of the rows decoded at z = 0 the same least squares give f(0) = E x and leave f unchanged elsewhere.
     """
     rng = np.random.default_rng(0)
     true = rng.standard_normal(40_000)
-    seen = true + 0.01 * rng.standard_normal(true.shape)
+    sampled = true + 0.01 * rng.standard_normal(true.shape)
 
     def features(z: np.ndarray) -> np.ndarray:
-        return np.stack([np.ones_like(z), z, z**2, np.exp(-((z / 0.02) ** 2))], 1)  # the last: a painter may be sharp
+        return np.stack([np.ones_like(z), z, z**2, np.exp(-((z / 0.02) ** 2))], 1)  # the last lets f be sharp at 0
 
     def fitted(z: np.ndarray) -> np.ndarray:
         return np.linalg.lstsq(features(z), true**2, rcond=None)[0]
 
-    bound_alone = fitted(seen)
-    half_imagined = fitted(np.where(rng.random(true.shape) < 0.5, 0.0, seen))
+    bound_alone = fitted(sampled)
+    half_prior_mean = fitted(np.where(rng.random(true.shape) < 0.5, 0.0, sampled))
     at = features(np.array([0.0, 1.0, -2.0]))
     assert (at @ bound_alone)[0] == pytest.approx(0.0, abs=0.05)
-    assert (at @ half_imagined)[0] == pytest.approx(1.0, abs=0.05)
-    assert (at @ half_imagined)[1:] == pytest.approx([1.0, 4.0], abs=0.05)
+    assert (at @ half_prior_mean)[0] == pytest.approx(1.0, abs=0.05)
+    assert (at @ half_prior_mean)[1:] == pytest.approx([1.0, 4.0], abs=0.05)

@@ -1,4 +1,4 @@
-"""Videos that posecast wrote, read back frame by frame."""
+"""Frames for tests of videos, and a reader of the videos that posecast writes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,14 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image, ImageSequence
+
+
+def wave(instant: int, height: int = 32, width: int = 64) -> np.ndarray:
+    """Return a smooth coloured frame that differs at every instant."""
+    y, x = np.mgrid[:height, :width]
+    phase = instant / 5
+    colours = (np.sin(x / 9 + phase), np.cos(y / 7 + phase), np.sin((x + y) / 20 - phase))
+    return np.stack([(127 + 100 * colour).astype(np.uint8) for colour in colours], axis=-1)
 
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
@@ -16,5 +24,5 @@ def read_video(path: Path) -> Iterator[np.ndarray]:
                 yield frame.to_ndarray(format="rgb24")
     else:
         with Image.open(path, formats=("GIF", "WEBP")) as video:
-            for picture in ImageSequence.Iterator(video):
-                yield np.array(picture.convert("RGB"))
+            for image in ImageSequence.Iterator(video):
+                yield np.array(image.convert("RGB"))

@@ -1,6 +1,6 @@
-"""posecast: one photo and a sequence of poses go in; a video of that person moving comes out.
+"""Video prediction with a conditional VAE: from a photo and a sequence of poses to a video of the moving person.
 
-The names for notebooks; each is loaded when first used, so that the command line starts at once.
+Out: the public interface, `__all__`; names are imported on first use, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
+_MODULES = {
     "InputError": "posecast.errors",
     "Recording": "posecast.data.recordings",
     "PoseSequence": "posecast.data.recordings",
@@ -50,10 +50,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'posecast' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__"])
+    return sorted([*_MODULES, "__version__"])

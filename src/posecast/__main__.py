@@ -1,4 +1,4 @@
-"""`python -m posecast`."""
+"""Entry point of `python -m posecast`."""
 
 from posecast.cli.main import run_and_exit
 

@@ -1,21 +1,21 @@
-"""The one error that is the user's to mend.
+"""Errors that the user can correct, and findings about a data set.
 
-Raised anywhere, caught once: `main.py` turns it into exit status 2 and one sentence on stderr.
+Raised anywhere, caught once: `cli/main.py` turns an `InputError` into exit status 2 and one sentence on stderr.
 """
 
 from dataclasses import dataclass
 
 
 class InputError(ValueError):
-    """What the user gave is wrong; the message says what was found, what was expected, what to do."""
+    """Wrong input by the user; the message says what was found, what was expected and what to do."""
 
 
 class TrainingFailed(RuntimeError):
-    """Training cannot go on, although nothing that the user gave is known to be wrong."""
+    """Training that cannot continue, although no input is known to be wrong."""
 
 
 class InterruptedTraining(RuntimeError):
-    """A signal asked training to stop; its state is saved. `signal_number` is SIGINT or SIGTERM."""
+    """Training stopped by a signal after its state was saved; `signal_number` is SIGINT or SIGTERM."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"Stopped by signal {int(signal_number)}; go on with --resume.")
@@ -24,7 +24,7 @@ class InterruptedTraining(RuntimeError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence, of some kind, about what is wrong or odd in a data set."""
+    """An error or a remark about a data set: its kind and one sentence."""
 
     kind: str
     message: str
@@ -33,11 +33,22 @@ class Finding:
         object.__setattr__(self, "message", printable(self.message))
 
 
-def some(words: list[str], most: int = 20) -> str:
-    """The words, at most so many, then how many more there are."""
-    return ", ".join(words[:most]) + f" and {len(words) - most} more" * (len(words) > most)
+def join_limited(words: list[str], limit: int = 20) -> str:
+    """Join words by commas; after the first `limit` words, say how many more there are."""
+    return ", ".join(words[:limit]) + f" and {len(words) - limit} more" * (len(words) > limit)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural; `time` becomes an adverb.
+
+    >>> counted(1, "frame"), counted(2, "frame"), counted(1, "time")
+    ('1 frame', '2 frames', 'once')
+    """
+    if noun == "time" and number == 1:
+        return "once"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def printable(text: str) -> str:
-    """File names may hold line breaks or bytes that are no text; shown, they become a replacement sign."""
+    """Replace what cannot be printed; file names may hold line breaks or bytes that are not text."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

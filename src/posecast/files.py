@@ -1,58 +1,55 @@
-"""Files as a user may rely on them: written whole or not at all, and never over what is not ours.
+"""Atomic file writing, JSON files, and checks before anything is overwritten.
 
-Knows no format. Everything that posecast writes goes through `replacing`; every output folder through `claim_folder`.
+Every file that posecast writes goes through `replacing`, and every output folder through `claim_folder`.
+Next: `drives.py`, for what drives lack.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from posecast.drives import FAILING, FULL, UNSUPPORTED, flush_to_disk, move_over
 from posecast.errors import InputError
 
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-"""What a disk that is full says."""
-FAILING = frozenset((errno.EIO,))
-"""What a disk that fails says."""
 WRITING = ".writing-"
-"""What a file is called before it is whole."""
+"""Prefix of the name of an incomplete file."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; a clean end flushes it and renames it to `path`, an error removes it.
+    """Yield a temporary path next to `path`, which replaces `path` on success and is removed on an error.
 
-    Parent folders are made. Readers see the old file or the new one, never a part of either.
+    Missing parent folders are created. The content is flushed to the disk before the file is renamed, so that readers
+    see either the old or the new file, never a part of one. An error of the disk names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=WRITING, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f"{WRITING}{os.urandom(6).hex()}{path.suffix}"
     try:
+        # Created with the permissions of an ordinary file, because some drives refuse to change them later.
+        with temporary.open("xb"):
+            pass
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are ordinary ones
-        temporary.replace(path)
+        with temporary.open("rb+") as written:  # some network drives flush only what is open for writing
+            flush_to_disk(written)
+        move_over(temporary, path)
     except OSError as error:
-        if error.errno in FULL | FAILING and error.filename is None:
-            raise OSError(
-                error.errno, error.strerror, str(path)
-            ) from error  # which file it was, a full disk does not say
+        is_unnamed = error.filename is None and error.errno in FULL | FAILING | UNSUPPORTED
+        if is_unnamed or str(error.filename) == str(temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk may have failed or vanished
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `replacing` left below a folder when its process was killed; nobody else may be writing there."""
+    """Remove incomplete files of killed processes below a folder, in which no other process may be writing."""
     for leftover in folder.rglob(f"{WRITING}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -60,14 +57,8 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Replace `path` by bytes, atomically; for libraries that say of a full disk what they like."""
+    """Replace `path` by bytes, atomically; for libraries whose own writing hides the error of a full disk."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -84,7 +75,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def finite(content: Any) -> Any:
-    """A copy of JSON-like content with NaN and infinity as None."""
+    """Return a copy of JSON-like content with NaN and infinity replaced by None."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -95,7 +86,15 @@ def finite(content: Any) -> Any:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object. Raises InputError, naming `what` was expected in it."""
+    """Read a file that holds a JSON object.
+
+    Args:
+        path: The file.
+        what: Expected content, for error messages.
+
+    Raises:
+        InputError: The file does not exist, cannot be read, or holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -108,12 +107,15 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log, one object each; none where there is no file, and a line cut off ends it."""
+    """Read the complete lines of a log, an object each; stop at an incomplete line.
+
+    A missing file gives an empty list; a line that holds no object is skipped.
+    """
     entries = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
-        except (ValueError, RecursionError):  # a run that is still training may be in the middle of its last line
+        except (ValueError, RecursionError):  # a run in progress may be writing its last line
             break
         if isinstance(entry, dict):
             entries.append(entry)
@@ -123,10 +125,20 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def claim_folder(
     folder: Path, *, marker: str, ours: Collection[str], force: bool, besides: Collection[str] = ()
 ) -> None:
-    """Make `folder` ready to be filled, or raise InputError.
+    """Prepare an output folder.
 
-    Absent or empty, it is free. Otherwise it needs `force`, and must hold `marker`, which shows that posecast
-    filled it; then the names in `ours` are removed and nothing else is.
+    A folder that is absent or empty can be used. Any other folder needs `force` and must hold `marker`, which shows
+    that posecast filled it; then only the names in `ours` are removed.
+
+    Args:
+        folder: Output folder, created if absent.
+        marker: Name of the file that marks a folder of this kind.
+        ours: Names that posecast writes into such a folder.
+        force: Whether the content may be replaced.
+        besides: Names that do not count as content, such as lock files.
+
+    Raises:
+        InputError: The folder may not be used.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is not a folder; name a new or an empty one.")
@@ -139,7 +151,7 @@ def claim_folder(
         raise InputError(
             f"{folder} holds no {marker}, so posecast did not fill it and --force does not empty it; name a new folder."
         )
-    for name in sorted(ours, key=lambda name: name == marker):  # last, so that whoever is killed here can do it again
+    for name in sorted(ours, key=lambda name: name == marker):  # marker last, so that a killed call can be repeated
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -148,9 +160,22 @@ def claim_folder(
 
 
 def is_empty(folder: Path, besides: Collection[str] = ()) -> bool:
-    """Whether a folder is absent, or holds only names in `besides` and what `replacing` left of a killed process."""
-    held = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return all(name in besides or name.startswith(WRITING) for name in held)
+    """Return whether a folder is absent or holds only names in `besides` and incomplete files of killed processes.
+
+    Hidden files of file managers do not count either.
+    """
+    names = os.listdir(folder) if folder.exists() else []
+    return all(name in besides or name.startswith(WRITING) or is_litter(name) for name in names)
+
+
+def is_litter(name: str) -> bool:
+    """Return whether file managers and network drives leave files of this name in any folder."""
+    return name.startswith(("._", ".nfs", ".fuse_hidden")) or name in (
+        ".DS_Store",
+        ".directory",
+        "Thumbs.db",
+        "desktop.ini",
+    )
 
 
 def claim_file(path: Path, *, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""Recipes, files and flags laid on each other, and what is refused."""
+"""Precedence of recipe, file and flags, and refused settings."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ def test_flags_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path) -> No
     assert config.training.learning_rate == RECIPES["lab4"].training.learning_rate
 
 
-def test_yaml_says_the_same_as_toml(tmp_path: Path) -> None:
+def test_yaml_equals_toml(tmp_path: Path) -> None:
     toml, yaml = tmp_path / "a.toml", tmp_path / "a.yaml"
     toml.write_text("widths = [16, 32]\nlikelihood_variance = 0.5\n")
     yaml.write_text("widths: [16, 32]\nlikelihood_variance: 0.5\n")
@@ -31,7 +31,7 @@ def test_yaml_says_the_same_as_toml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_config_json_alone_rebuilds_the_configuration(recipe: str) -> None:
+def test_from_dict_is_the_inverse_of_to_dict(recipe: str) -> None:
     config = build_config(recipe, flags={"seed": 5, "steps": 11})
     assert from_dict(to_dict(config)) == config
 
@@ -42,7 +42,7 @@ def test_a_budget_replaces_the_recipes_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ({"bath_size": 3}, "did you mean 'batch_size'"),
         ({"frame_channels": 64}, "belongs to recipe 'lab4'"),
@@ -52,6 +52,8 @@ def test_a_budget_replaces_the_recipes_budget() -> None:
         ({"batch_size": True}, "a whole number"),
         ({"learning_rate": float("nan")}, "from 1e-09 to"),
         ({"learning_rate": float("inf")}, "from 1e-09 to"),
+        ({"learning_rate": 10**400}, "a number"),
+        ({"stride": 3}, "there is no setting"),
         ({"kl_schedule": "sometimes"}, "'monotonic'"),
         ({"likelihood_variance": "large"}, "'optimal'"),
         ({"widths": []}, "a list"),
@@ -64,8 +66,8 @@ def test_a_budget_replaces_the_recipes_budget() -> None:
         ({"minutes": 0}, "from 0.001"),
     ],
 )
-def test_a_wrong_knob_is_named(flags: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_setting_is_named(flags: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build_config(flags=flags)
 
 
@@ -85,46 +87,46 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
         build_config(file=tmp_path / "a.yaml")
 
 
-def test_an_unknown_recipe_names_the_known() -> None:
+def test_an_unknown_recipe_lists_the_recipes() -> None:
     with pytest.raises(InputError, match="anchored, lab4, people, stationary"):
         build_config("lab5")
 
 
-def test_sizes() -> None:
+def test_parse_size_ignores_case() -> None:
     assert parse_size("256X512") == (256, 512)
 
 
 @pytest.mark.parametrize("recipe", ["anchored", "lab4", "people", "stationary"])
-def test_flags_are_the_inverse_of_building(recipe: str) -> None:
+def test_as_flags_is_the_inverse_of_build_config(recipe: str) -> None:
     flags = {"kl_schedule": "cyclical", "kl_period": 2.5, "milestones": [0.1, 1 / 3], "steps": 7, "seed": 3}
     flags |= {"likelihood_variance": "optimal"} if recipe == "lab4" else {"likelihood_variance": 1e-5}
     config = build_config(recipe, flags=flags)
     words = as_flags(config)
     assert words[:2] == ["--recipe", recipe]
-    reply = dry_run(["train", "--data", "D", "--out", "R", "--dry-run", *words])
-    assert from_dict(reply) == config
+    printed = dry_run(["train", "--data", "D", "--out", "R", "--dry-run", *words])
+    assert from_dict(printed) == config
 
 
 def dry_run(words: list[str]) -> dict:
-    """What `posecast train --dry-run` prints."""
+    """Return what `posecast train --dry-run` prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert main(words) == 0
     return json.loads(printed.getvalue())
 
 
-def test_old_names_are_read_with_a_sentence() -> None:
+def test_old_names_are_accepted_with_a_warning() -> None:
     old = {"growth": [0.5, 1.0], "latent_spans": "picture", "colours": "copied", "clip_norm": 0.5}
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = build_config(flags=old)
-    assert len(said) == len(old)
-    assert "'growth' is now 'clip_length_curriculum'" in str(said[0].message)
+    assert len(caught) == len(old)
+    assert "'growth' is now 'clip_length_curriculum'" in str(caught[0].message)
     assert config.training.clip_length_curriculum == (0.5, 1.0)
     assert config.training.max_grad_norm == 0.5
     assert isinstance(config.networks, Anchored)
     assert (config.networks.latent_scope, config.networks.decoder) == ("global", "copy")
-    with pytest.raises(InputError, match="old name of 'max_grad_norm', which is given, too"):
+    with pytest.raises(InputError, match="old name of 'max_grad_norm', which is given too"):
         build_config(flags={"clip_norm": 0.5, "max_grad_norm": 1.0})
     present = {name for config in RECIPES.values() for name in flattened_names(config)}
     assert set(RENAMED.values()) <= present

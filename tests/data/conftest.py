@@ -1,7 +1,9 @@
-"""A flawless data set in the course's layout, and the way to its files."""
+"""A valid data set in the course's layout, and the paths of its files."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ def recording(num_frames: int, seed: int = 0) -> Recording:
 
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
-    """A flawless data set: two training recordings (1-5, 7-9), one of val, one test sequence."""
+    """Write a valid data set: two training recordings (1-5, 7-9), one of val, one test sequence."""
     write_recordings(tmp_path, "train", [recording(5, 0), recording(3, 1)])
     write_recordings(tmp_path, "val", [recording(4, 2)], first_number=31)
     names = [f"frame{number:06d}" for number in range(31, 35)]
@@ -35,3 +37,14 @@ def image(root: Path, number: int) -> Path:
 
 def label(root: Path, number: int) -> Path:
     return root / "train" / "train_label" / f"frame{number:06d}.png"
+
+
+def add_odd_files(root: Path) -> None:
+    """Add a training recording with unprintable names, a link, a broken link and a folder called like a frame."""
+    for folder in (image(root, 1).parent, label(root, 1).parent):
+        prefix = os.fsdecode(b"na\xefve \xc3\xa9\n")
+        for number in (1, 2):
+            shutil.copy(folder / f"frame00000{number}.png", folder / f"{prefix}{number}.png")
+        (folder / "frame000010.png").symlink_to(folder / "frame000009.png")
+        (folder / "frame000011.png").symlink_to(folder / "nothing.png")
+        (folder / "frame000012.png").mkdir()

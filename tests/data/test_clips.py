@@ -1,29 +1,29 @@
-"""Clips: windows, anchors, pose windows, and the border between uint8 and float."""
+"""Clips: windows, anchors, pose windows, and conversion between uint8 and float."""
 
 import numpy as np
 import pytest
 import torch
 
-from posecast.data.clips import ClipCutter, ClipPlan, as_pictures, as_pixels, pose_windows
+from posecast.data.clips import ClipCutter, ClipPlan, as_images, as_pixels, pose_windows
 from posecast.data.recordings import Recording, hold_out_tail
 from posecast.errors import InputError
 
 
 def numbered(num_frames: int, first: int = 0) -> Recording:
-    """A recording whose every pixel says which frame it is; pose maps count from 100."""
+    """Return a recording whose pixels hold the frame index plus `first`; in pose maps plus 100 more."""
     frames = np.arange(first, first + num_frames, dtype=np.uint8)[:, None, None, None]
     shape = (num_frames, 8, 8, 3)
     return Recording(f"from {first}", np.broadcast_to(frames, shape), np.broadcast_to(frames + 100, shape))
 
 
-def test_pixels_survive_the_border_and_back() -> None:
+def test_pixels_survive_conversion_to_float_and_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 16, 3), dtype=np.uint8)
-    pictures = as_pictures(pixels)
-    assert pictures.is_contiguous(memory_format=torch.channels_last)
-    assert np.array_equal(as_pixels(pictures), pixels)
+    images = as_images(pixels)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(as_pixels(images), pixels)
 
 
-def test_rounding_clamps_and_goes_to_the_nearest() -> None:
+def test_as_pixels_clamps_and_rounds_to_the_nearest() -> None:
     values = torch.tensor([-0.5, 0.4 / 255, 0.6 / 255, 1.5]).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
     assert as_pixels(values)[0, :, :, 0].tolist() == [[0, 0], [1, 255]]
 
@@ -31,17 +31,17 @@ def test_rounding_clamps_and_goes_to_the_nearest() -> None:
 def test_pose_windows_stack_neighbours_and_repeat_the_ends() -> None:
     poses = numbered(5).poses
     windows = pose_windows(poses, np.array([0, 2, 4]), 1)
-    seen = (windows[:, ::3, 0, 0] * 255).round().int().tolist()
+    values = (windows[:, ::3, 0, 0] * 255).round().int().tolist()
     assert windows.shape == (3, 9, 8, 8)
-    assert seen == [[100, 100, 101], [101, 102, 103], [103, 104, 104]]
+    assert values == [[100, 100, 101], [101, 102, 103], [103, 104, 104]]
 
 
 def test_a_window_of_zero_is_the_pose_map_itself() -> None:
     poses = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    assert torch.equal(pose_windows(poses, np.arange(4), 0), as_pictures(poses))
+    assert torch.equal(pose_windows(poses, np.arange(4), 0), as_images(poses))
 
 
-def test_cut_takes_the_planned_frames() -> None:
+def test_cut_returns_the_planned_frames() -> None:
     cutter = ClipCutter([numbered(10), numbered(10, first=50)], clip_length=3, pose_window=0)
     clip = cutter.cut(ClipPlan(*np.array([[0, 1], [4, 7], [9, 2], [0, 0]])))
     assert (clip.frames[:, :, 0, 0, 0] * 255).round().int().tolist() == [[4, 5, 6], [57, 58, 59]]
@@ -60,7 +60,7 @@ def test_an_epoch_uses_every_overlapping_start_once_and_stays_within_recordings(
     assert all((plan.anchor < lengths[plan.recording]).all() for plan in plans)
 
 
-def test_an_epoch_is_a_function_of_seed_and_number() -> None:
+def test_an_epoch_depends_only_on_seed_and_index() -> None:
     cutter = ClipCutter([numbered(30)], clip_length=4, pose_window=0)
 
     def starts(seed: int, epoch: int) -> list[int]:
@@ -71,7 +71,7 @@ def test_an_epoch_is_a_function_of_seed_and_number() -> None:
     assert starts(1, 2) != starts(2, 2)
 
 
-def test_more_clips_than_starts_begin_again() -> None:
+def test_starts_repeat_only_after_all_are_used() -> None:
     cutter = ClipCutter([numbered(6)], clip_length=4, pose_window=0)
     starts = [s for plan in cutter.epoch(7, 7, 0, 0) for s in plan.start]
     assert [sorted(starts[:3]), sorted(starts[3:6])] == [[0, 1, 2], [0, 1, 2]]

@@ -1,9 +1,8 @@
-"""The course's layout there and back, and a sentence where it cannot be listed."""
+"""Writing, listing and reading of the folder layout, and its error messages."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from posecast.data.prefetch import in_threads
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError
 
-from .conftest import image, label, noise, recording
+from .conftest import add_odd_files, image, label, noise, recording
 
 
 def test_a_gap_in_the_numbers_ends_a_recording(course: Path) -> None:
@@ -35,7 +34,7 @@ def test_a_gap_in_the_numbers_ends_a_recording(course: Path) -> None:
     assert listed[1].frames[0].label == label(course, 7)
 
 
-def test_what_is_written_is_on_disk_byte_for_byte(course: Path) -> None:
+def test_written_files_hold_the_exact_pixels(course: Path) -> None:
     truth = [recording(5, 0), recording(3, 1)]
     for files, written in zip(list_recordings(course, "train"), truth, strict=True):
         for frame, pixels, pose in zip(files.frames, written.frames, written.poses, strict=True):
@@ -43,24 +42,24 @@ def test_what_is_written_is_on_disk_byte_for_byte(course: Path) -> None:
             np.testing.assert_array_equal(np.asarray(Image.open(frame.label)), pose)
 
 
-def test_writing_counts_on_from_the_number_it_returns_and_reports_progress(tmp_path: Path) -> None:
-    seen = []
+def test_writing_continues_from_the_returned_number_and_reports_progress(tmp_path: Path) -> None:
+    reported = []
     following = write_recordings(
-        tmp_path, "train", [recording(3, 0)], progress=lambda done, total: seen.append((done, total))
+        tmp_path, "train", [recording(3, 0)], progress=lambda done, total: reported.append((done, total))
     )
-    assert seen == [(done, 6) for done in range(1, 7)]
+    assert reported == [(done, 6) for done in range(1, 7)]
     write_recordings(tmp_path, "train", [recording(2, 1)], first_number=following)
     assert [len(files.frames) for files in list_recordings(tmp_path, "train")] == [3, 2]
 
 
-def test_writing_never_replaces_a_picture(course: Path) -> None:
+def test_writing_never_replaces_an_image(course: Path) -> None:
     before = image(course, 5).read_bytes()
     with pytest.raises(InputError, match=r"frame000005.png exists already"):
         write_recordings(course, "train", [recording(2, 5)], first_number=5)
     assert image(course, 5).read_bytes() == before
 
 
-def test_numbers_sort_as_numbers_and_another_prefix_is_another_recording(tmp_path: Path) -> None:
+def test_files_sort_by_number_and_a_new_prefix_starts_a_new_recording(tmp_path: Path) -> None:
     for what in ("train_img", "train_label"):
         (tmp_path / "train" / what).mkdir(parents=True)
         for name in ("a9", "a10", "a8", "b11", "b12"):
@@ -72,7 +71,7 @@ def test_numbers_sort_as_numbers_and_another_prefix_is_another_recording(tmp_pat
     ]
 
 
-def test_test_sequences_come_back_byte_for_byte_in_numeric_order(tmp_path: Path) -> None:
+def test_test_sequences_are_read_exactly_and_in_numeric_order(tmp_path: Path) -> None:
     names = [f"frame{number:06d}" for number in (99, 100, 101)]
     written = [PoseSequence(str(k), noise(1, k)[0], noise(3, 50 + k), names if k else ()) for k in range(11)]
     write_test_sequences(tmp_path, written)
@@ -85,19 +84,19 @@ def test_test_sequences_come_back_byte_for_byte_in_numeric_order(tmp_path: Path)
     assert list(read[10].frame_names) == names
 
 
-def test_test_sequences_are_resized_as_pillow_does_bilinear(course: Path) -> None:
+def test_test_sequences_are_resized_by_pillow_bilinear(course: Path) -> None:
     sequence = read_test_sequences(course, (4, 6))[0]
     small = Image.fromarray(noise(4, 10)[2]).resize((6, 4), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(sequence.poses[2], np.asarray(small))
 
 
 @pytest.mark.parametrize("names", [["frame2", "frame1"], ["frame1"], ["one", "two"], ["frame1", "frame1"]])
-def test_frame_names_that_would_not_come_back_are_refused(tmp_path: Path, names: list[str]) -> None:
+def test_frame_names_that_do_not_fit_the_poses_are_refused(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(InputError, match="expected one name each"):
         write_test_sequences(tmp_path, [PoseSequence("0", noise(1, 0)[0], noise(2, 1), names)])
 
 
-def test_test_has_no_recordings(course: Path) -> None:
+def test_listing_the_test_split_as_recordings_is_refused(course: Path) -> None:
     with pytest.raises(InputError, match="'test' has poses but no true frames; choose 'train' or 'val'"):
         list_recordings(course, "test")
 
@@ -109,7 +108,7 @@ def test_listing_a_flawed_split_names_the_first_error_and_counts_them(course: Pa
         list_recordings(course, "train")
 
 
-def test_threads_keep_order_and_stop_at_an_error() -> None:
+def test_in_threads_keeps_order_and_stops_at_an_error() -> None:
     assert list(in_threads(lambda number: number * number, range(100))) == [n * n for n in range(100)]
     begun = []
 
@@ -124,7 +123,7 @@ def test_threads_keep_order_and_stop_at_an_error() -> None:
     assert len(begun) < 100_000
 
 
-def test_a_folder_of_poses_comes_back_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+def test_a_pose_folder_is_read_in_numeric_order(tmp_path: Path) -> None:
     maps = noise(3, 0)
     for number, pose in zip((8, 9, 10), maps, strict=True):
         Image.fromarray(pose).save(tmp_path / f"pose{number}.png")
@@ -138,28 +137,30 @@ def test_a_folder_of_poses_comes_back_in_the_order_of_its_numbers(tmp_path: Path
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ([], "has no numbered pictures; expected names like frame000001.png"),
+        ([], "has no numbered images; expected names like frame000001.png"),
         (["frame1"], "has 1 pose map; expected the first frame's own and at least one to follow"),
-        (["frame1", "frame01", "frame2"], "one number for frame01.png, frame1.png"),
+        (["frame1", "frame01", "frame2"], "files share a number: frame01.png, frame1.png"),
     ],
 )
-def test_a_folder_of_too_few_or_ambiguous_poses_is_refused(tmp_path: Path, names: list[str], expected: str) -> None:
+def test_a_pose_folder_with_too_few_or_ambiguous_files_is_refused(
+    tmp_path: Path, names: list[str], expected: str
+) -> None:
     for name in names:
         Image.fromarray(noise(1, 0)[0]).save(tmp_path / f"{name}.png")
     with pytest.raises(InputError, match=expected):
         read_pose_folder(tmp_path, (8, 16))
 
 
-def test_a_folder_of_poses_that_is_not_there_or_holds_a_broken_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing is not a folder; expected pictures"):
+def test_a_missing_pose_folder_or_a_damaged_pose_map_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing is not a folder; expected images"):
         read_pose_folder(tmp_path / "nothing", (8, 16))
     Image.fromarray(noise(1, 0)[0]).save(tmp_path / "frame1.png")
     (tmp_path / "frame2.png").write_text("not a picture")
-    with pytest.raises(InputError, match=r"frame2.png is no readable picture"):
+    with pytest.raises(InputError, match=r"frame2.png is not a readable image"):
         read_pose_folder(tmp_path, (8, 16))
 
 
-def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "nothing", tmp_path / ("long" * 100)):
         with pytest.raises(InputError, match="is not a folder; expected a data set"):
@@ -167,10 +168,10 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["train/train_label", "test/test_img", "test/test_label/0"])
-def test_a_folder_that_may_not_be_read_is_refused(course: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+def test_an_unreadable_folder_is_refused(course: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
     scandir = os.scandir
 
-    def refuse(path: Path):  # a chmod would not keep root out
+    def refuse(path: Path):  # chmod would not affect root
         if Path(path) == course / closed:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
@@ -180,20 +181,14 @@ def test_a_folder_that_may_not_be_read_is_refused(course: Path, monkeypatch: pyt
         list_recordings(course, "train") if "train" in closed else read_test_sequences(course, (8, 16))
 
 
-def test_a_link_to_itself_is_told_and_not_followed(course: Path) -> None:
+def test_a_link_to_itself_is_reported(course: Path) -> None:
     image(course, 10).symlink_to(image(course, 10))
     with pytest.raises(InputError, match=r"train_img cannot be read .*frame000010.png"):
         list_recordings(course, "train")
 
 
-def test_odd_names_and_links_do_no_harm(course: Path) -> None:
-    for folder in (image(course, 1).parent, label(course, 1).parent):
-        odd = os.fsdecode(b"na\xefve \xc3\xa9\n")
-        for number in (1, 2):
-            shutil.copy(folder / f"frame00000{number}.png", folder / f"{odd}{number}.png")
-        (folder / "frame000010.png").symlink_to(folder / "frame000009.png")
-        (folder / "frame000011.png").symlink_to(folder / "nothing.png")
-        (folder / "frame000012.png").mkdir()
+def test_unprintable_names_and_links_are_listed(course: Path) -> None:
+    add_odd_files(course)
     listed = list_recordings(course, "train")
     assert [len(files.frames) for files in listed] == [5, 4, 2]
     assert listed[2].name == "na\ufffdve é\ufffd1-na\ufffdve é\ufffd2"

@@ -1,4 +1,4 @@
-"""Pose maps read by their colours, against maps drawn anew from the keypoints."""
+"""Recognition and exchange of limb colours, compared with pose maps drawn from keypoints."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def ink(poses: np.ndarray) -> np.ndarray:
     return 255.0 - poses.astype(float)
 
 
-def test_partners() -> None:
+def test_partners_are_mutual() -> None:
     assert (PARTNERS[PARTNERS] == np.arange(len(SKELETON))).all()
     assert PARTNERS[JOINT_INDEX["left_knee"]] == JOINT_INDEX["right_knee"]
     assert PARTNERS[JOINT_INDEX["neck"]] == JOINT_INDEX["neck"]
@@ -29,13 +29,12 @@ def test_white_stays_white() -> None:
     assert (limb_shown(white) == -1).all()
 
 
-def test_exchanged_sides_are_those_of_the_exchanged_keypoints() -> None:
-    """Against the maps of a skeleton whose left and right were exchanged: nearer by far than without."""
+def test_exchanged_colours_match_exchanged_keypoints() -> None:
+    """The result is far closer to pose maps of a skeleton with exchanged sides than the original is."""
     points = keypoints()
-    plain, wanted = draw_pose_maps(points, SIZE), draw_pose_maps(points[:, PARTNERS], SIZE)
-    found = exchange_sides(plain)
-    error, untouched = np.abs(ink(found) - ink(wanted)).sum(), np.abs(ink(plain) - ink(wanted)).sum()
-    assert error < 0.35 * untouched
+    plain, expected = draw_pose_maps(points, SIZE), draw_pose_maps(points[:, PARTNERS], SIZE)
+    error = np.abs(ink(exchange_sides(plain)) - ink(expected)).sum()
+    assert error < 0.35 * np.abs(ink(plain) - ink(expected)).sum()
 
 
 def test_exchanging_twice_changes_little() -> None:
@@ -51,4 +50,4 @@ def test_a_limb_drawn_alone_is_recognised() -> None:
         points[child] = (130.0, 60.0)
         points[JOINT_INDEX[str(SKELETON[child].parent)]] = (150.0, 90.0)
         limb = limb_shown(draw_pose_map(points, SIZE))[70:80, 130:150]
-        assert (limb[limb >= 0] == child).mean() > 0.7, name  # neighbours on a limb have all but the same hue
+        assert (limb[limb >= 0] == child).mean() > 0.7, name  # neighbouring limbs have nearly the same hue

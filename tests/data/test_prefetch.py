@@ -1,4 +1,4 @@
-"""What is prepared ahead is what is asked for, in its order."""
+"""Work done ahead: order, depth, errors and the end of its threads."""
 
 import threading
 import time
@@ -9,25 +9,25 @@ from posecast.data.prefetch import mapped_ahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
-def test_what_is_prepared_ahead_keeps_its_order(threads: int) -> None:
-    begun: list[int] = []
+def test_mapped_ahead_keeps_the_order(threads: int) -> None:
+    started: list[int] = []
 
     def squared(number: int) -> int:
-        begun.append(number)
-        time.sleep(0.002 * (number % 3))  # later ones are ready before earlier ones
+        started.append(number)
+        time.sleep(0.002 * (number % 3))  # later items finish before earlier ones
         return number**2
 
-    found = mapped_ahead(squared, range(40), threads)
-    assert next(found) == 0
-    assert len(begun) <= 1 + (threads + 2 if threads else 0)  # no further ahead than there are threads for
-    assert list(found) == [number**2 for number in range(1, 40)]
+    results = mapped_ahead(squared, range(40), threads)
+    assert next(results) == 0
+    assert len(started) <= 1 + (threads + 2 if threads else 0)  # the limit of work ahead
+    assert list(results) == [number**2 for number in range(1, 40)]
 
 
 @pytest.mark.parametrize("threads", [0, 3])
-def test_an_error_comes_where_its_item_is_asked_for_and_no_thread_stays(threads: int) -> None:
+def test_an_error_is_raised_at_its_item_and_no_thread_remains(threads: int) -> None:
     before = threading.active_count()
-    found = mapped_ahead(lambda number: 12 // (3 - number), range(9), threads)
-    assert [next(found) for _ in range(3)] == [4, 6, 12]
+    results = mapped_ahead(lambda number: 12 // (3 - number), range(9), threads)
+    assert [next(results) for _ in range(3)] == [4, 6, 12]
     with pytest.raises(ZeroDivisionError):
-        next(found)
+        next(results)
     assert threading.active_count() == before

@@ -1,7 +1,8 @@
-"""Sound laid under a video: the right part of it, as long as the pictures, the pictures untouched."""
+"""Tests of adding sound to a video: the right part of it, and unchanged frames."""
 
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -17,9 +18,9 @@ RATE = 44_100
 
 
 def write_sound(path: Path, seconds: float, codec: str = "aac", channels: str = "mono") -> None:
-    """A tone that begins after one second of silence."""
+    """Write a tone that begins after one second of silence."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=RATE)
+        stream = cast("av.AudioStream", container.add_stream(codec, rate=RATE))
         stream.layout = channels
         time_s = np.arange(round(seconds * RATE)) / RATE
         wave = (np.sin(2 * np.pi * 440 * time_s) * (time_s > 1)).astype(np.float32)
@@ -42,26 +43,28 @@ def video(tmp_path: Path) -> Path:
     return tmp_path / "v.mp4"
 
 
-def heard(path: Path) -> np.ndarray:
+def decoded_sound(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
 
 
 @pytest.mark.parametrize(("name", "channels"), [("a.mp4", "mono"), ("a.m4a", "stereo")])
 @pytest.mark.parametrize("start_s", [0.0, 0.6])
-def test_the_sound_of_that_time_is_heard(video: Path, tmp_path: Path, name: str, channels: str, start_s: float) -> None:
+def test_sound_starts_at_the_requested_time(
+    video: Path, tmp_path: Path, name: str, channels: str, start_s: float
+) -> None:
     write_sound(tmp_path / name, 5.0, channels=channels)
     before = list(read_video(video))
     add_sound(video, tmp_path / name, start_s=start_s)
     after = list(read_video(video))
     np.testing.assert_array_equal(np.array(after), np.array(before))
-    wave = heard(video)
+    wave = decoded_sound(video)
     assert len(wave) / RATE == pytest.approx(2.0, abs=0.1)
     begins = np.flatnonzero(np.abs(wave) > 0.3)[0] / RATE
     assert begins == pytest.approx(1.0 - start_s, abs=0.06)
 
 
-def test_without_sound_nothing_changes(video: Path, tmp_path: Path) -> None:
+def test_source_without_sound_leaves_the_video_unchanged(video: Path, tmp_path: Path) -> None:
     with open_writer(tmp_path / "silent.mp4") as writer:
         writer.write(np.zeros((16, 16, 3), np.uint8))
     before = video.read_bytes()

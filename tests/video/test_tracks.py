@@ -1,4 +1,4 @@
-"""Gaps: short ones bridged and marked, long ones left; scenes begin and end with somebody."""
+"""Tests of filling gaps, dividing a track into scenes, and saving it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ ELBOW = JOINT_INDEX["left_elbow"]
 
 
 def walking(num: int) -> np.ndarray:
-    """Keypoints of somebody who goes right by one pixel a frame."""
+    """Return keypoints of a person who moves right by one pixel per frame."""
     keypoints = np.ones((num, len(SKELETON), 3), np.float32)
     keypoints[:, :, 0] = np.arange(num)[:, None]
     return keypoints
@@ -20,12 +20,12 @@ def walking(num: int) -> np.ndarray:
 
 def track_of(keypoints: np.ndarray, fps: float = 10.0) -> Track:
     track = Track(fps)
-    for one in keypoints:
-        track.add(None if np.isnan(one).all() else one, 0.0)
+    for joints in keypoints:
+        track.add(None if np.isnan(joints).all() else joints, 0.0)
     return track
 
 
-def test_a_short_gap_is_bridged_and_marked() -> None:
+def test_short_gap_is_interpolated_and_marked() -> None:
     keypoints = walking(12)
     keypoints[4:7, ELBOW] = (500, 500, 0.1)
     filled, marked = fill_gaps(keypoints, fps=10.0)
@@ -34,7 +34,7 @@ def test_a_short_gap_is_bridged_and_marked() -> None:
 
 
 @pytest.mark.parametrize("gap", [slice(4, 8), slice(0, 3), slice(10, 12)])
-def test_a_long_gap_and_the_ends_are_left(gap: slice) -> None:
+def test_long_gaps_and_ends_stay_unchanged(gap: slice) -> None:
     keypoints = walking(12)
     keypoints[gap, ELBOW] = (500, 500, 0.1)
     filled, marked = fill_gaps(keypoints, fps=10.0)
@@ -43,22 +43,22 @@ def test_a_long_gap_and_the_ends_are_left(gap: slice) -> None:
     assert (only_sure(filled)[gap, ELBOW] == 0).all()
 
 
-def test_scenes_begin_and_end_with_somebody_and_do_not_cross_a_cut() -> None:
+def test_scenes_start_and_end_with_a_person_and_do_not_cross_a_cut() -> None:
     keypoints = walking(40)
     keypoints[[0, 1, 12, 13, 14, 15, 16, 17, 38, 39]] = np.nan
     track = track_of(keypoints)
     track.cuts = [20]
-    one, two = scenes(track)
-    assert (one.first, len(one.keypoints)) == (2, 18)
-    assert (two.first, len(two.keypoints)) == (20, 18)
-    assert np.flatnonzero(~one.found).tolist() == list(range(10, 16))
-    assert not one.filled.any()
-    assert (one.drawn[10:16] == 0).all()
-    part = one.part(3, 9)
+    before, after = scenes(track)
+    assert (before.first, len(before.keypoints)) == (2, 18)
+    assert (after.first, len(after.keypoints)) == (20, 18)
+    assert np.flatnonzero(~before.found).tolist() == list(range(10, 16))
+    assert not before.filled.any()
+    assert (before.drawn[10:16] == 0).all()
+    part = before.part(3, 9)
     assert (part.first, len(part.found)) == (5, 6)
 
 
-def test_a_frame_bridged_whole_was_not_found() -> None:
+def test_completely_interpolated_frame_does_not_count_as_found() -> None:
     keypoints = walking(12)
     keypoints[5] = np.nan
     (scene,) = scenes(track_of(keypoints))
@@ -67,19 +67,19 @@ def test_a_frame_bridged_whole_was_not_found() -> None:
     assert np.isfinite(scene.keypoints).all()
 
 
-def test_nobody_gives_no_scene() -> None:
+def test_track_without_a_person_has_no_scene() -> None:
     assert scenes(track_of(np.full((5, len(SKELETON), 3), np.nan))) == []
 
 
-def test_a_track_on_disk_is_the_same_track(tmp_path: Path) -> None:
+def test_saved_track_is_read_back(tmp_path: Path) -> None:
     keypoints = walking(6)
     keypoints[2] = np.nan
     track = track_of(keypoints, fps=23.976)
     track.cuts, track.shifts, track.facts = [3], [(2, 0.25, -0.5)], {"size": [10, 20], "follower": {"last": None}}
     track.save(tmp_path / "t.npz")
-    other = Track.load(tmp_path / "t.npz")
-    np.testing.assert_array_equal(np.array(other.keypoints), np.array(track.keypoints))
-    assert (other.fps, other.changes, other.cuts, other.shifts, other.facts) == (
+    loaded = Track.load(tmp_path / "t.npz")
+    np.testing.assert_array_equal(np.array(loaded.keypoints), np.array(track.keypoints))
+    assert (loaded.fps, loaded.changes, loaded.cuts, loaded.shifts, loaded.facts) == (
         track.fps,
         track.changes,
         track.cuts,

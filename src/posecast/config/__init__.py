@@ -1,1 +1,1 @@
-"""Every setting once; recipes; a file and flags laid on them."""
+"""Configuration of a run: settings, named recipes, and overrides from a file or the command line."""

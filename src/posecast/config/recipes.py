@@ -1,6 +1,6 @@
-"""The named recipes: complete configurations, one row of settings each.
+"""Named recipes: complete configurations.
 
-In: the schema. Out: `RECIPES`, by name. Next: `overrides.py` lays files and flags on a recipe.
+Out: `RECIPES`, by name. Next: `overrides.py`, which applies a settings file and flags to a recipe.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 from posecast.config.schema import Anchored, Bound, Budget, Config, Lab4, Training
 
 RECIPES: dict[str, Config] = {
-    # Why each of these: docs/architecture.md.
+    # docs/explanation/architecture.md gives the reason for each value.
     "anchored": Config(
         "anchored",
         Anchored(attention=2, feedback="none", pose_blocks=1, finest_blocks=0),
@@ -24,7 +24,7 @@ RECIPES: dict[str, Config] = {
             validate_every=10,
         ),
     ),
-    # The assignment's networks with the settings that its public solutions found to work, and its KL weight.
+    # The assignment's networks and KL weight, with settings that work in its public solutions.
     "lab4": Config(
         "lab4",
         Lab4(),
@@ -43,7 +43,7 @@ RECIPES: dict[str, Config] = {
 }
 
 
-# Frames decoded from the last predicted frame, too: clips of 2, 4 and then 8 frames, half of them without a first one.
+# Predictions are fed back: clips of 2, 4 and then 8 frames, half of them without their first frame.
 _FED_BACK = dataclasses.replace(
     RECIPES["anchored"],
     networks=Anchored(attention=2),
@@ -58,11 +58,11 @@ _FED_BACK = dataclasses.replace(
 )
 
 
-# For footage of many people, and one photo of somebody who is in none of it. Its measurements: docs/latent.md.
+# For footage of many people and a photo of a person who is not in it; measured in docs/lab-notes/people.md.
 RECIPES["people"] = dataclasses.replace(_FED_BACK, recipe="people", networks=Anchored(attention=2, decoder="copy"))
 
 
-# z that means something: what light it is, how long a light lasts. Its measurements: docs/latent.md.
+# For an interpretable z, such as the light and how long it lasts; measured in docs/lab-notes/latent.md.
 RECIPES["stationary"] = dataclasses.replace(
     _FED_BACK,
     recipe="stationary",

@@ -1,7 +1,7 @@
-"""Every setting, as frozen dataclasses.
+"""Declarations of all settings, as frozen dataclasses.
 
-A setting is declared once, with its default, its range and its help; flags, files and the reference follow from that.
-Knows no torch and no files. Next: `overrides.py`, which changes settings from a file or the command line.
+A setting is declared once, with its default, range and help; flags, settings files and the reference derive from that.
+Next: `overrides.py`, which changes settings from a file or the command line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ from posecast.errors import InputError
 
 
 def setting(default: Any, help: str, *, ge: float | None = None, le: float | None = None) -> Any:
-    """A dataclass field with its sentence and its allowed range."""
+    """Return a dataclass field for a setting.
+
+    Args:
+        default: Default value.
+        help: Sentence for `--help`.
+        ge: Smallest allowed value of a number, or of each member of a tuple.
+        le: Largest allowed value likewise; given together with `ge`.
+    """
     return field(default=default, metadata={"help": help, "ge": ge, "le": le})
 
 
 @dataclass(frozen=True)
 class Anchored:
-    """Our networks: strided, anchored on a real frame."""
+    """Settings of posecast's networks, which see an anchor, a real frame of the recording, at every step."""
 
     widths: tuple[int, ...] = setting(
         (32, 64, 96), "Channels at each scale, finest first; multiples of 8.", ge=8, le=4096
@@ -37,181 +44,182 @@ class Anchored:
         ge=0,
         le=64,
     )
-    patch: int = setting(2, "Pixels on a side that the first layer folds into channels.", ge=1, le=16)
+    patch: int = setting(2, "Side length of the pixel squares that the first layer folds into channels.", ge=1, le=16)
     latent_channels: int = setting(8, "Channels of z.", ge=1, le=1024)
     latent_scope: Literal["spatial", "global"] = setting(
-        "spatial", "What one z describes: each cell of the coarsest scale, or the whole picture."
+        "spatial", "Extent of z: one vector for each cell of the coarsest scale, or one for the whole frame."
     )
     prior: Literal["fixed", "learned", "recurrent", "stationary"] = setting(
         "fixed",
-        "Prior of z: N(0, I); learned from previous frame, pose and anchor; with a recurrent state beside them; or "
-        "stationary, pairs of channels that swing and forget at learned paces.",
+        "Prior of z: N(0, I); learned from previous frame, pose and anchor; recurrent, learned with an additional "
+        "recurrent state; or stationary, pairs of channels that rotate and decay at learned rates.",
     )
     attention: int = setting(
         0,
-        "Coarsest scales, if there are so many, at which the pose asks the whole anchor, not only its own cell.",
+        "Number of coarsest scales at which the pose attends to the whole anchor, not only to its own cell; limited to "
+        "the number of scales.",
         ge=0,
         le=16,
     )
     decoder: Literal["direct", "copy"] = setting(
-        "direct", "How a picture is decoded: directly, or from the anchor's pixels that a pose finds, then changed."
+        "direct", "Decoding of a frame: directly, or by changing anchor pixels that the pose selects."
     )
-    pose_window: int = setting(1, "Pose maps seen on each side of the current one.", ge=0, le=16)
+    pose_window: int = setting(1, "Pose maps on each side of the current one that the networks see.", ge=0, le=16)
     feedback: Literal["frame", "none"] = setting(
         "frame",
-        "What a frame is decoded from besides pose, anchor and z: the last predicted frame, or none, so that errors "
-        "cannot add up and a clip is one batch.",
+        "Input of the decoder in addition to pose, anchor and z: the last predicted frame; or none, so that "
+        "errors do not accumulate and a clip is one batch.",
     )
 
     @property
     def stride(self) -> int:
-        """Pixels on a side of one cell of the coarsest scale."""
+        """Side length in pixels of a cell of the coarsest scale."""
         return self.patch * 2 ** (len(self.widths) - 1)
 
 
 @dataclass(frozen=True)
 class Lab4:
-    """The course's networks."""
+    """Settings of the course's networks."""
 
     frame_channels: int = setting(128, "Features of a frame (the course's F_dim).", ge=8, le=4096)
     pose_channels: int = setting(32, "Features of a pose map (the course's L_dim).", ge=2, le=4096)
     latent_channels: int = setting(12, "Channels of z (the course's N_dim).", ge=4, le=1024)
-    fusion_channels: int = setting(192, "Features of the fused decoder (the course's D_out_dim).", ge=8, le=4096)
+    fusion_channels: int = setting(192, "Features of the decoder's fusion (the course's D_out_dim).", ge=8, le=4096)
     posterior_sees: Literal["current", "previous"] = setting(
-        "current", "The frame the posterior sees: current (the assignment) or previous (the report's code)."
+        "current", "Frame that the posterior sees: current (the assignment) or previous (the code of the report)."
     )
     output: Literal["sigmoid", "clamp", "none"] = setting(
-        "sigmoid", "How the painted frame is kept within [0, 1]; none as in the original."
+        "sigmoid", "Function that keeps the decoded frame within [0, 1]; none as in the original."
     )
 
     @property
     def stride(self) -> int:
+        """Side length in pixels that both sides of a frame must be multiples of."""
         return 1
 
     @property
     def pose_window(self) -> int:
+        """Pose maps on each side of the current one that the networks see."""
         return 0
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The evidence lower bound: its likelihood and its KL weight."""
+    """Settings of the evidence lower bound: its likelihood and its KL weight."""
 
     likelihood_variance: float | Literal["optimal"] = setting(
         "optimal",
-        "Variance of the Gaussian likelihood, pixels in [0, 1]; 3072 is the course's (docs/theory.md), "
-        "optimal the batch's own mean squared error.",
+        "Variance of the Gaussian likelihood, for pixels in [0, 1]: 3072 is the course's "
+        "(docs/explanation/theory.md); optimal is the mean squared error of the batch.",
         ge=1e-8,
         le=1e6,
     )
     kl_schedule: Literal["constant", "monotonic", "cyclical"] = setting(
-        "constant", "How the KL weight moves over epochs."
+        "constant", "Schedule of the KL weight over epochs."
     )
-    kl_peak: float = setting(1.0, "The KL weight's highest value.", ge=0.0, le=1e6)
-    kl_floor: float = setting(0.0, "The KL weight where a rise starts.", ge=0.0, le=1e6)
-    kl_period: float = setting(10.0, "Epochs of one cycle, or of the single monotonic rise.", ge=1e-3, le=1e9)
-    kl_ramp: float = setting(1.0, "Share of the period spent rising.", ge=1e-6, le=1.0)
+    kl_peak: float = setting(1.0, "Highest KL weight.", ge=0.0, le=1e6)
+    kl_floor: float = setting(0.0, "KL weight at the start of a rise.", ge=0.0, le=1e6)
+    kl_period: float = setting(10.0, "Epochs of a cycle, or of the single monotonic rise.", ge=1e-3, le=1e9)
+    kl_ramp: float = setting(1.0, "Share of the period in which the weight rises.", ge=1e-6, le=1.0)
 
 
 @dataclass(frozen=True)
 class Training:
-    """The training loop."""
+    """Settings of the training loop."""
 
     clip_length: int = setting(8, "Frames in a clip; the first is given, the others are predicted.", ge=2, le=100_000)
-    batch_size: int = setting(8, "Clips in one update, over all processes.", ge=1, le=100_000)
+    batch_size: int = setting(8, "Clips in an update, over all processes.", ge=1, le=100_000)
     clips_per_epoch: int = setting(0, "Clips in an epoch; 0: training frames divided by clip length.", ge=0, le=10**9)
     optimizer: Literal["adamw", "adam", "muon"] = setting(
-        "adamw", "Adam; Adam with decoupled weight decay; or Muon for large kernels and AdamW for the rest."
+        "adamw", "Optimizer; muon is Muon for large kernels and AdamW for the rest."
     )
-    learning_rate: float = setting(2e-3, "The learning rate's highest value.", ge=1e-9, le=10.0)
+    learning_rate: float = setting(2e-3, "Highest learning rate.", ge=1e-9, le=10.0)
     learning_rate_schedule: Literal["cosine", "milestones", "constant"] = setting(
-        "cosine", "How the learning rate falls after the warm-up."
+        "cosine", "Schedule of the learning rate after the warm-up."
     )
-    warmup_steps: int = setting(100, "Updates in which the learning rate rises from 0.", ge=0, le=10**9)
+    warmup_steps: int = setting(100, "Updates over which the learning rate rises from 0.", ge=0, le=10**9)
     milestones: tuple[float, ...] = setting(
         (0.5, 0.8), "Shares of all updates after which the learning rate is multiplied.", ge=0.0, le=1.0
     )
-    milestone_factor: float = setting(0.1, "What a milestone multiplies the learning rate by.", ge=0.0, le=1.0)
-    beta1: float = setting(0.9, "Adam's memory of gradients.", ge=0.0, le=0.999999)
-    beta2: float = setting(0.95, "Adam's memory of squared gradients.", ge=0.0, le=0.999999)
+    milestone_factor: float = setting(0.1, "Factor of the learning rate at each milestone.", ge=0.0, le=1.0)
+    beta1: float = setting(0.9, "Adam's coefficient for the running mean of gradients.", ge=0.0, le=0.999999)
+    beta2: float = setting(0.95, "Adam's coefficient for the running mean of squared gradients.", ge=0.0, le=0.999999)
     weight_decay: float = setting(0.01, "Weight decay of AdamW and Muon.", ge=0.0, le=10.0)
-    max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm; 0: never.", ge=0.0, le=1e9)
+    max_grad_norm: float = setting(1.0, "Norm to which larger gradients are scaled down; 0: never.", ge=0.0, le=1e9)
     ema_decay: float = setting(
         0.999, "Share of the averaged weights kept at each update; 0: no averaging.", ge=0.0, le=0.999999
     )
     training_share: float = setting(
-        1.0, "Share of the training frames that is used, counted from the first.", ge=1e-6, le=1.0
+        1.0, "Share of the training frames to use, counted from the first.", ge=1e-6, le=1.0
     )
-    fast_epochs: int = setting(0, "The first so many epochs are fast: they see a share of the clips.", ge=0, le=10**9)
+    fast_epochs: int = setting(0, "Number of first epochs that see only --fast-share of the frames.", ge=0, le=10**9)
     fast_share: float = setting(
-        0.4, "Share of the training frames seen in fast epochs, from the first.", ge=1e-6, le=1.0
+        0.4, "Share of the training frames in fast epochs, counted from the first.", ge=1e-6, le=1.0
     )
     clip_length_curriculum: tuple[float, ...] = setting(
         (1.0,),
-        "Clip lengths in the order they come, as shares of --clip-length; each has as many updates. Shorter clips come "
-        "in larger batches: an update has as many predictions.",
+        "Successive clip lengths, as shares of --clip-length, for equal numbers of updates. Batches of shorter clips "
+        "are larger, so that an update has about the same number of predictions.",
         ge=1e-6,
         le=1.0,
     )
-    first_frame_dropout: float = setting(
-        0.0, "Share of the clips that start from nothing: their first frame is not shown.", ge=0.0, le=1.0
-    )
+    first_frame_dropout: float = setting(0.0, "Share of the clips whose first frame is withheld.", ge=0.0, le=1.0)
     prior_mean_share: float = setting(
-        0.0, "Share of the clips painted from the prior's mean, as a rollout is.", ge=0.0, le=1.0
+        0.0, "Share of the clips decoded from the prior's mean, as in a rollout.", ge=0.0, le=1.0
     )
-    shift_prob: float = setting(0.0, "Share of the clips whose person is put elsewhere in the room.", ge=0.0, le=1.0)
-    max_shift: float = setting(0.3, "The farthest a person is moved aside, as a share of the width.", ge=0.0, le=1.0)
-    max_scale: float = setting(0.1, "The largest change of a moved person's size, as a share.", ge=0.0, le=1.0)
+    shift_prob: float = setting(0.0, "Share of the clips whose person is shifted and scaled.", ge=0.0, le=1.0)
+    max_shift: float = setting(0.3, "Largest shift to either side, as a share of the width.", ge=0.0, le=1.0)
+    max_scale: float = setting(0.1, "Largest relative change of a shifted person's size.", ge=0.0, le=1.0)
     flip_prob: float = setting(
-        0.5, "Share of the moved persons that are mirrored, left limbs as right.", ge=0.0, le=1.0
+        0.5, "Share of the shifted persons that are mirrored, left limbs as right.", ge=0.0, le=1.0
     )
-    pose_dropout: float = setting(0.0, "Share of the clips some of whose pose maps are blank.", ge=0.0, le=1.0)
+    pose_dropout: float = setting(0.0, "Share of the clips with some blank pose maps.", ge=0.0, le=1.0)
     teacher_forcing: float = setting(0.0, "Teacher-forcing rate at the start.", ge=0.0, le=1.0)
-    teacher_forcing_step: float = setting(0.0, "What an epoch of decay takes off the rate.", ge=0.0, le=1.0)
-    teacher_forcing_decay_from: int = setting(0, "The first epoch of decay, counted from 0.", ge=0, le=10**9)
+    teacher_forcing_step: float = setting(0.0, "Decrease of the rate per epoch of decay.", ge=0.0, le=1.0)
+    teacher_forcing_decay_from: int = setting(0, "First epoch of decay, counted from 0.", ge=0, le=10**9)
     teacher_forcing_coin: Literal["epoch", "batch", "frame"] = setting(
-        "batch", "What one toss decides: an epoch (as in the course), a batch, or a frame."
+        "batch", "Scope of one random decision on teacher forcing: an epoch (as in the course), a batch, or a frame."
     )
-    validate_every: int = setting(
-        5, "Epochs from one validation to the next; the last epoch always has one.", ge=1, le=10**9
-    )
+    validate_every: int = setting(5, "Epochs between validations; the last epoch always has one.", ge=1, le=10**9)
     validation_frames: int = setting(
-        0, "Frames at the start of each validation recording that validation sees; 0: all.", ge=0, le=10**9
+        0, "First frames of each validation recording to validate on; 0: all.", ge=0, le=10**9
     )
     sample_every: int = setting(
-        0,
-        "Epochs from one picture of the validation rollout (RUN/samples/epochs) to the next; 0: none.",
-        ge=0,
-        le=10**9,
+        0, "Epochs between images of the validation rollout (RUN/samples/epochs); 0: none.", ge=0, le=10**9
     )
     checkpoint_every: int = setting(
-        0, "Epochs from one kept set of weights (RUN/epochs) to the next; 0: only the best.", ge=0, le=10**9
+        0, "Epochs between kept sets of weights (RUN/epochs); 0: only the best.", ge=0, le=10**9
     )
-    save_every_seconds: float = setting(60.0, "Seconds from one saved state to the next.", ge=0.0, le=1e9)
+    save_every_seconds: float = setting(60.0, "Seconds between saved states.", ge=0.0, le=1e9)
+
+    @property
+    def clip_lengths(self) -> list[int]:
+        """Frames in a clip, for each stage of the curriculum."""
+        return [max(2, round(share * self.clip_length)) for share in self.clip_length_curriculum]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Length of a training: exactly one of the three."""
+    """Length of a training, given by exactly one of the settings."""
 
-    epochs: int | None = setting(None, "Train this many epochs.", ge=1, le=10**9)
-    steps: int | None = setting(None, "Train this many updates.", ge=1, le=10**12)
+    epochs: int | None = setting(None, "Number of epochs to train.", ge=1, le=10**9)
+    steps: int | None = setting(None, "Number of updates to train.", ge=1, le=10**12)
     minutes: float | None = setting(
-        None, "Train about this many minutes; the speed is measured at the start.", ge=1e-3, le=1e6
+        None, "Approximate training time in minutes; the speed is measured at the start.", ge=1e-3, le=1e6
     )
 
 
 @dataclass(frozen=True)
 class Config:
-    """Configuration of a run; with the data set and the machine it determines all."""
+    """Configuration of a run; together with the data set and the machine it determines every result."""
 
     recipe: str
     networks: Anchored | Lab4
-    size: str = setting("32x64", "Height x width of the pictures the model sees.")
+    size: str = setting("32x64", "Height and width of the frames that the model sees, in pixels.")
     bound: Bound = Bound()
     training: Training = Training()
     budget: Budget = Budget(minutes=15.0)
-    seed: int = setting(0, "Seed of weights, clips, coins and noise.", ge=0, le=2**63 - 1)
+    seed: int = setting(0, "Seed of all random draws: weights, clips and noise.", ge=0, le=2**63 - 1)
 
 
 SECTIONS = ("networks", "bound", "training", "budget")
@@ -220,8 +228,13 @@ SECTIONS = ("networks", "bound", "training", "budget")
 _types = functools.cache(typing.get_type_hints)
 
 
+def owners_of(config: Config) -> dict[str, Any]:
+    """Return the objects that hold settings: each section by name, then the configuration itself under ""."""
+    return {name: getattr(config, name) for name in SECTIONS} | {"": config}
+
+
 def settings_of(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Name, type and field of every setting of one section."""
+    """Yield name, type and field of every setting of a section."""
     hints = _types(section)
     for entry in dataclasses.fields(section):
         if entry.metadata:
@@ -229,24 +242,27 @@ def settings_of(section: type) -> Iterator[tuple[str, Any, dataclasses.Field[Any
 
 
 def parse_size(text: Any) -> tuple[int, int]:
-    """HEIGHTxWIDTH in pixels as two numbers.
+    """Return height and width in pixels from text such as "32x64".
+
+    Raises:
+        InputError: The text has another form, or a side is not from 16 to 4096.
 
     >>> parse_size("32x64")
     (32, 64)
     """
-    parts = text.lower().split("x") if isinstance(text, str) else ()
-    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
+    sides = text.lower().split("x") if isinstance(text, str) else ()
+    if len(sides) != 2 or not all(side.isdecimal() and 16 <= int(side) <= 4096 for side in sides):
         raise InputError(f"The size is {text!r}; expected HEIGHTxWIDTH, each from 16 to 4096, such as 32x64.")
-    return int(parts[0]), int(parts[1])
+    return int(sides[0]), int(sides[1])
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values, sections kept."""
+    """Return the configuration as JSON values, in tables by section."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, keys joined by dots."""
+    """Flatten nested tables into one, with keys joined by dots."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}

@@ -1,1 +1,1 @@
-"""Recordings, pose maps, the folder layout, its cache, augmentation, clips."""
+"""Recordings, pose maps, the folder layout, its cache, augmentation and clips."""

@@ -1,8 +1,8 @@
-"""A person moved within their room, and pose maps left blank: more poses than were filmed.
+"""Random changes of training clips: a person shifted, scaled or mirrored, and blank pose maps.
 
-In: clips, the rooms without the person from `background.py`. Out: float clips and pose maps in which the person stands
-elsewhere, is nearer or mirrored. What differs from the room, the person, is moved with the pose map; the room stays.
-Knows no model. Next: `clips.py`, which cuts clips and asks for this.
+In: clips, and the backgrounds from `background.py`. Out: float clips and pose maps with the person in another place.
+What differs from the background, the person, is moved together with the pose map; the background stays.
+Next: `clips.py`, which cuts clips and applies this.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from torch.nn import functional
 from posecast.data.background import INKED, NEAR_LIMBS
 from posecast.data.pose_map_colours import exchange_sides
 
-SAME, OTHER = 0.04, 0.16
-"""Differences from the room, of 1: below the first a pixel is the room's, above the second the person's."""
+BACKGROUND_DIFFERENCE, PERSON_DIFFERENCE = 0.04, 0.16
+"""Absolute differences from the background, in [0, 1]: up to the first a pixel is background, from the second on it
+shows the person."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How clips are changed; every clip draws anew. Probabilities are a clip's."""
+    """Settings of the random changes; each clip is changed independently. Probabilities are per clip."""
 
-    rooms: Float[Tensor, "R 3 H W"]
-    """Each recording's room without the person, from `measure_rooms`."""
-    moved: float
-    """Probability that the person is put elsewhere."""
-    shift: float
-    """The farthest to either side, as a share of the width."""
-    scale: float
-    """The largest change of size, as a share."""
-    mirrored: float
-    """Probability that a person put elsewhere is mirrored."""
-    blank_poses: float
-    """Probability that some pose maps in a row are blank."""
+    backgrounds: Float[Tensor, "R 3 H W"]
+    """Background of each recording, from `measure_backgrounds`."""
+    shift_prob: float
+    """Probability that the person is moved."""
+    max_shift: float
+    """Largest shift to either side, as a share of the image width."""
+    max_scale: float
+    """Largest relative change of size."""
+    flip_prob: float
+    """Probability that a moved person is mirrored."""
+    pose_dropout: float
+    """Probability that some consecutive pose maps are blank."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a person is put: pixels to the right, times the size, mirrored or not."""
+    """A person's change of place: pixels to the right, scale, and whether mirrored."""
 
     shift: int
     scale: float
@@ -53,71 +54,66 @@ class Placement:
 
 
 class RawClips(NamedTuple):
-    """B clips on their way to a model: footage, and which room it was filmed in."""
+    """B clips before pose windows are stacked, with the index of the recording each is taken from."""
 
     frames: Float[Tensor, "B T 3 H W"]
     poses: UInt8[np.ndarray, "B S H W 3"]
-    """All pose maps that the clips' windows show: those before and after the frames too."""
+    """All pose maps that the clips' windows show, including those before and after the frames."""
     recording: Int[np.ndarray, " B"]
 
 
 def augment(
     augmentation: Augmentation, clips: RawClips, anchors: RawClips, keys: np.ndarray
 ) -> tuple[RawClips, RawClips]:
-    """Clips and their anchors (one frame, one pose map each), changed as each clip's key decides.
+    """Change clips and their anchors (one frame and one pose map each), seeded by each clip's key.
 
-    Clip and anchor are moved to places of their own.
+    A clip and its anchor are moved independently of each other.
     """
     generators = [np.random.default_rng(key) for key in keys]
-    rows = np.flatnonzero([generator.random() < augmentation.moved for generator in generators])
+    rows = np.flatnonzero([generator.random() < augmentation.shift_prob for generator in generators])
     if len(rows):
         chosen = [generators[row] for row in rows]
-        clips = put(clips, rows, move(augmentation, some(clips, rows), chosen))
-        anchors = put(anchors, rows, move(augmentation, some(anchors, rows), chosen))
+        clips = _moved(augmentation, clips, rows, chosen)
+        anchors = _moved(augmentation, anchors, rows, chosen)
     pairs = zip(clips.poses, generators, strict=True)
-    spoilt = [blank_some(poses, augmentation.blank_poses, generator) for poses, generator in pairs]
-    return clips._replace(poses=np.stack(spoilt)), anchors
+    poses = [blank_some(poses, augmentation.pose_dropout, generator) for poses, generator in pairs]
+    return clips._replace(poses=np.stack(poses)), anchors
 
 
-def some(clips: RawClips, rows: np.ndarray) -> RawClips:
-    return RawClips(clips.frames[torch.from_numpy(rows)], clips.poses[rows], clips.recording[rows])
-
-
-def put(clips: RawClips, rows: np.ndarray, changed: RawClips) -> RawClips:
-    """The clips with some of them replaced."""
+def _moved(
+    augmentation: Augmentation, clips: RawClips, rows: np.ndarray, generators: Sequence[np.random.Generator]
+) -> RawClips:
+    """Return the clips with the person moved in some rows."""
+    chosen = RawClips(clips.frames[torch.from_numpy(rows)], clips.poses[rows], clips.recording[rows])
+    pairs = zip(chosen.poses, generators, strict=True)
+    placements = [draw_placement(augmentation, poses, generator) for poses, generator in pairs]
+    changed = place(chosen, augmentation.backgrounds, chosen.recording, placements)
     frames, poses = clips.frames.clone(), clips.poses.copy()
     poses[rows] = changed.poses
-    for row, one in zip(rows, changed.frames, strict=True):  # several times as fast as by one index
-        frames[row] = one
+    for row, clip_frames in zip(rows, changed.frames, strict=True):  # several times as fast as one indexed assignment
+        frames[row] = clip_frames
     return clips._replace(frames=frames, poses=poses)
 
 
-def move(augmentation: Augmentation, clips: RawClips, generators: Sequence[np.random.Generator]) -> RawClips:
-    """Each clip's person put elsewhere in their room."""
-    pairs = zip(clips.poses, generators, strict=True)
-    placements = [draw_placement(augmentation, poses, generator) for poses, generator in pairs]
-    return place(clips, augmentation.rooms, clips.recording, placements)
-
-
 def draw_placement(augmentation: Augmentation, poses: np.ndarray, generator: np.random.Generator) -> Placement:
-    """Where the person of pose maps `[S, H, W, 3]` is put: anywhere within reach that leaves them whole."""
+    """Draw a placement that keeps every limb of the pose maps `[S, H, W, 3]` inside the image."""
     scale, mirror = generator.random(2)
-    size = float(np.exp(np.log1p(augmentation.scale) * (2 * scale - 1)))
-    placement = Placement(0, size, bool(mirror < augmentation.mirrored))
-    farthest = round(augmentation.shift * poses.shape[2])
-    left, right = room_beside(poses, placement)
+    size = float(np.exp(np.log1p(augmentation.max_scale) * (2 * scale - 1)))
+    placement = Placement(0, size, bool(mirror < augmentation.flip_prob))
+    farthest = round(augmentation.max_shift * poses.shape[2])
+    left, right = free_pixels(poses, placement)
     shift = int(generator.integers(-min(left, farthest), min(right, farthest) + 1))
     return dataclasses.replace(placement, shift=shift)
 
 
-def room_beside(poses: np.ndarray, placement: Placement) -> tuple[int, int]:
-    """How many pixels a person can go to the left and to the right, scaled and mirrored as the placement says.
+def free_pixels(poses: np.ndarray, placement: Placement) -> tuple[int, int]:
+    """Return the distances to the left and to the right that a scaled and mirrored person can be moved by.
 
-    No limb leaves the picture. Somebody close to an edge is not taken away from it: they, or their shadow, would be
-    cut where the picture ended. Without any limb there is nobody to lose.
+    No limb leaves the image. A person close to an edge is not moved away from it, because they or their shadow may be
+    cut off at that edge. Pose maps without limbs allow the full width.
     """
     width = poses.shape[2]
-    darkest = poses.reshape(-1, 3 * width).min(0).reshape(width, 3)  # in one sweep along memory
+    darkest = poses.reshape(-1, 3 * width).min(0).reshape(width, 3)  # one pass in memory order
     columns = np.flatnonzero((darkest < INKED).any(1))
     if not len(columns):
         return width, width
@@ -133,58 +129,55 @@ def room_beside(poses: np.ndarray, placement: Placement) -> tuple[int, int]:
 
 def place(
     clips: RawClips,
-    rooms: Float[Tensor, "R 3 H W"],
+    backgrounds: Float[Tensor, "R 3 H W"],
     target: Int[np.ndarray, " B"],
     placements: Sequence[Placement],
 ) -> RawClips:
-    """Each clip's person put elsewhere, in the room of recording `target`, in frames and pose maps alike.
+    """Move each clip's person in front of the background of recording `target`, in frames and pose maps alike.
 
-    Where a frame differs from its room it is moved as it is; where it hardly differs (shadows, light), only the
-    difference is moved. A mirrored person's left limbs are their right ones.
+    Where a frame clearly differs from its background, its pixels are moved. Where it differs little (shadows, light),
+    only the difference is moved. Mirroring exchanges the colours of left and right limbs.
     """
-    frames, poses, recording = clips.frames.contiguous(), clips.poses, clips.recording  # in the rooms' memory order
-    there, here = rooms[torch.from_numpy(recording)], rooms[torch.from_numpy(target)]
+    frames, recording = clips.frames.contiguous(), clips.recording  # in the backgrounds' memory order
+    source, destination = backgrounds[torch.from_numpy(recording)], backgrounds[torch.from_numpy(target)]
     mirrored = np.flatnonzero([placement.mirror for placement in placements])
-    poses = poses.copy()
+    poses = clips.poses.copy()
     poses[mirrored] = exchange_sides(poses[mirrored])
     ink = torch.from_numpy(255 - poses).movedim(-1, 2).contiguous().float().flatten(1, 2)
-    difference = (frames - there[:, None]).abs().amax(2)
-    person = ((difference - SAME) / (OTHER - SAME)).clamp(0, 1)
-    # One warp for all: frames, the person's outline in each, their room, how far the picture reaches, pose maps.
-    sources = (frames.flatten(1, 2), person, there, torch.ones_like(there[:, :1]), ink)
-    moved = warp(torch.cat(sources, 1), placements).split([part.shape[1] for part in sources], 1)
-    colours = (3, 1, 3, 1, 3)
-    frames, person, there, reach, ink = (part.unflatten(1, (-1, n)) for part, n in zip(moved, colours, strict=True))
-    here = here[:, None]
-    behind = here * reach - there  # what the room shows here less what the person's own room showed behind them
-    placed = frames + (1 - person) * behind + (1 - reach) * here
+    difference = (frames - source[:, None]).abs().amax(2)
+    person = ((difference - BACKGROUND_DIFFERENCE) / (PERSON_DIFFERENCE - BACKGROUND_DIFFERENCE)).clamp(0, 1)
+    # One warp of: frames, the person's outlines, their background, the extent of the image, pose maps.
+    layers = (frames.flatten(1, 2), person, source, torch.ones_like(source[:, :1]), ink)
+    warped = _warp(torch.cat(layers, 1), placements).split([layer.shape[1] for layer in layers], 1)
+    channels = (3, 1, 3, 1, 3)
+    frames, person, source, extent, ink = (
+        layer.unflatten(1, (-1, count)) for layer, count in zip(warped, channels, strict=True)
+    )
+    destination = destination[:, None]
+    background_change = destination * extent - source
+    placed = frames + (1 - person) * background_change + (1 - extent) * destination
     poses = (255 - ink.round().to(torch.uint8)).movedim(2, -1).numpy()
     return RawClips(placed.clamp(0, 1), poses, target)
 
 
-def warp(pictures: Float[Tensor, "B C H W"], placements: Sequence[Placement]) -> Float[Tensor, "B C H W"]:
-    """Pictures moved and scaled about the middle of the floor (the lowest row), 0 where nothing came from."""
-    width = pictures.shape[3]
+def _warp(images: Float[Tensor, "B C H W"], placements: Sequence[Placement]) -> Float[Tensor, "B C H W"]:
+    """Shift and scale images about the middle of the lowest row, the floor; pixels from outside are 0."""
+    width = images.shape[3]
     thetas = []
     for placement in placements:
         size = 1.0 / placement.scale
         flip = -size if placement.mirror else size
-        # From where in the source each pixel comes, in [-1, 1]; scaling keeps the floor at its height.
+        # Maps each target pixel to its source, in [-1, 1]; scaling keeps the floor at its height.
         thetas.append([[flip, 0.0, -flip * 2.0 * placement.shift / width], [0.0, size, 1.0 - size]])
-    grid = functional.affine_grid(torch.tensor(thetas), list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    grid = functional.affine_grid(torch.tensor(thetas), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def blank_some(poses: np.ndarray, probability: float, generator: np.random.Generator) -> np.ndarray:
-    """Pose maps `[T, H, W, 3]`, with that probability blank for some instants, as a poor estimator leaves them."""
+    """Blank some consecutive pose maps of `[T, H, W, 3]` with a given probability, as a poor estimator would."""
     if generator.random() >= probability:
         return poses
     poses = poses.copy()
-    poses[_stretch(len(poses), generator)] = 255
+    first, last = np.sort(generator.integers(0, len(poses) + 1, 2))
+    poses[first:last] = 255
     return poses
-
-
-def _stretch(length: int, generator: np.random.Generator) -> slice:
-    """Some instants in a row."""
-    first, last = np.sort(generator.integers(0, length + 1, 2))
-    return slice(int(first), int(last))

@@ -1,9 +1,8 @@
-"""Recordings in one memory-mapped store, decoded once, with a fingerprint of its source.
+"""Cache of decoded recordings: memory-mapped arrays with a fingerprint of their source.
 
-In: a data set's folder and the size to resize pictures to. Out: `Recording`s over read-only memory maps.
-A pack is index.json, frames.npy and poses.npy in DATA/.posecast/train-32x64, or in the user's cache folder
-where DATA cannot be written; one that is stale or damaged is made anew. Knows no torch and no model.
-Next: `clips.py`, which cuts recordings into what a model sees.
+In: a data set's folder and the image size. Out: `Recording`s over read-only memory maps. A pack is index.json,
+frames.npy and poses.npy in DATA/.posecast/train-32x64, or in the cache folder if DATA cannot be written to; a stale or
+damaged pack is rebuilt. Next: `fingerprint.py`, which compares images; `clips.py`, which cuts recordings into clips.
 """
 
 from __future__ import annotations
@@ -14,228 +13,254 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from filelock import FileLock
-from platformdirs import user_cache_path
 
-from posecast.data.folder_dataset import (
-    FrameFiles,
-    RecordingFiles,
-    list_recordings,
-    picture_folders,
-    picture_size,
-    read_alike,
-)
+from posecast.data.fingerprint import ContentDigest, content_fingerprint, stamp
+from posecast.data.folder_dataset import FrameFiles, RecordingFiles, list_recordings, read_same_size
+from posecast.data.images import ImageFile, read_image_file
 from posecast.data.prefetch import Progress, in_threads
 from posecast.data.recordings import Footage, Recording, hold_out_tail
+from posecast.drives import FAILING, FULL, cache_folder, flush_to_disk, locked
 from posecast.errors import InputError
-from posecast.files import FAILING, FULL
+from posecast.files import WRITING, write_json
 
-FORMAT = 1
-"""Raised whenever a pack's bytes come to mean something else; packs of another format are made anew."""
+FORMAT = 2
+"""Version of the pack format; packs of another version are rebuilt."""
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """Recordings of a split, and the images that they were decoded from."""
+
+    recordings: list[Recording]
+    fingerprint: str
+    """Fingerprint of the images' names and contents."""
+    stamp: str
+    """Digest of the images' names, sizes and modification times; runs of earlier versions record it instead."""
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """Fingerprints by which a run may record these images."""
+        return self.fingerprint, self.stamp
 
 
 def load_recordings(
     root: Path, split: str, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
 ) -> list[Recording]:
-    """The recordings of a split, resized to `size` (height, width), at once if their pack is up to date.
+    """Load the recordings of a split from their pack, after building it if it is missing or out of date.
 
-    Otherwise every picture is decoded first, by so many `threads` (None: one a core), and `progress` told how many
-    frames of all are done. Raises InputError where `list_recordings` does, and for a picture that cannot be read;
-    no half pack is left.
+    Args:
+        root: The data set.
+        split: "train" or "val".
+        size: Height and width to resize to.
+        progress: Called while the pack is built, with the number of decoded frames and their total.
+        threads: Number of decoding threads; None for one per core.
+
+    Raises:
+        InputError: Files of the split are missing or cannot be read, or no pack can be written. No incomplete pack is
+            left behind.
     """
-    return _load(Path(root), split, size, progress, threads)[0]
+    return load_split(Path(root), split, size, progress=progress, threads=threads).recordings
 
 
 def load_footage(
     root: Path, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
 ) -> Footage:
-    """A data set's train and val; without a folder val, a tail of every training recording is held out."""
-    root = Path(root)
-    train, train_fingerprint = _load(root, "train", size, progress, threads)
-    facts = {"path": str(root.resolve()), "fingerprint": train_fingerprint}
-    if not (root / "val").is_dir():
-        return dataclasses.replace(hold_out_tail(train), facts=facts)
-    validation, facts["fingerprint_val"] = _load(root, "val", size, progress, threads)
-    return Footage(train, validation, facts=facts)
+    """Load a data set's train and val; without a folder val, the tail of every training recording is held out.
 
-
-def _load(
-    root: Path, split: str, size: tuple[int, int], progress: Progress | None, threads: int | None
-) -> tuple[list[Recording], str]:
-    """The recordings of a split, and the fingerprint of the pictures that they were decoded from."""
-    homes = (root / ".posecast", _cache_folder(root))
-    pack_name = f"{split}-{size[0]}x{size[1]}"
-    wanted = _wanted(root, split, size)
-    for home in homes:
-        recordings = _open_pack(home / pack_name, wanted)
-        if recordings is not None:
-            return recordings, str(wanted["fingerprint"])
-
-    home = _first_writable(homes, f"{pack_name}.lock")
-    with FileLock(home / f"{pack_name}.lock"):
-        wanted = _wanted(root, split, size)  # taken before any picture is read: a change from here on shows
-        recordings = _open_pack(home / pack_name, wanted)  # another process may have packed meanwhile
-        if recordings is None:
-            _make_pack(home / pack_name, wanted, list_recordings(root, split), size, progress, threads)
-            recordings = _open_pack(home / pack_name, wanted)
-    if recordings is None:
-        raise RuntimeError(f"The pack {home / pack_name} cannot be read although it was just written.")
-    return recordings, str(wanted["fingerprint"])
-
-
-def fingerprint(root: Path, split: str) -> str:
-    """SHA-256 (hexadecimal) over folder, name, size and modification time of each PNG of a split."""
-    digest = hashlib.sha256()
-    for top in picture_folders(root, split):
-        if not top.is_dir():
-            raise InputError(f"{top} is not a folder; expected numbered pictures like frame000001.png.")
-        below = [path for path in top.iterdir() if path.is_dir()] if split == "test" else []
-        for folder in sorted([top, *below]):
-            place = os.fsencode(folder.relative_to(top.parent))
-            with os.scandir(folder) as entries:
-                pictures = [entry for entry in entries if entry.name.endswith(".png") and entry.is_file()]
-            for picture in sorted(pictures, key=lambda entry: entry.name):
-                stat = picture.stat()
-                line = f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
-                digest.update(place + b"/" + os.fsencode(picture.name) + line)
-    return digest.hexdigest()
-
-
-def _wanted(root: Path, split: str, size: tuple[int, int]) -> dict[str, object]:
-    """What a pack's index must say for the pack to be up to date."""
-    return {"format": FORMAT, "size": list(size), "fingerprint": fingerprint(root, split)}
-
-
-def _cache_folder(root: Path) -> Path:
-    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return user_cache_path("posecast") / place
-
-
-def _first_writable(homes: tuple[Path, ...], lock_name: str) -> Path:
-    """The first folder that is not marked read-only, takes files, and whose lock is ours to open.
-
-    Tried, because a disk may be read-only whatever the permission bits say; and the bits are asked as well,
-    because to an administrator everything seems writable, footage that is meant to stay untouched too.
+    The arguments and errors are those of `load_recordings`.
     """
-    for home in homes:
+    root = Path(root)
+    train = load_split(root, "train", size, progress=progress, threads=threads)
+    facts = {"path": str(root.resolve()), "fingerprint": train.fingerprint}
+    if not (root / "val").is_dir():
+        footage = hold_out_tail(train.recordings)
+    else:
+        validation = load_split(root, "val", size, progress=progress, threads=threads)
+        facts["fingerprint_val"] = validation.fingerprint
+        footage = Footage(train.recordings, validation.recordings)
+    return dataclasses.replace(footage, facts=facts, former_fingerprint=train.stamp)
+
+
+def load_split(
+    root: Path, split: str, size: tuple[int, int], *, progress: Progress | None = None, threads: int | None = None
+) -> PackedSplit:
+    """Load a split with the fingerprints of its images; the arguments and errors are those of `load_recordings`.
+
+    Modification times are a shortcut: a pack is up to date if they are those it was made with. Otherwise the contents
+    of all images are compared, so that a data set that was copied is not packed again.
+    """
+    files = list_recordings(root, split)
+    current = stamp(files)
+    pack_name = f"{split}-{size[0]}x{size[1]}"
+    for folder in _folders(root):
+        pack = _open_pack(folder / pack_name, size)
+        if pack is not None and pack.stamp == current:
+            return pack
+    folder = _first_writable(_folders(root), f"{pack_name}.lock")
+    with locked(folder / f"{pack_name}.lock"):
+        path = folder / pack_name
+        files = list_recordings(root, split)  # before any image is read, so that later changes make the pack stale
+        current = stamp(files)
+        pack = _open_pack(path, size)  # another process may have packed meanwhile
+        if pack is not None and pack.stamp == current:
+            return pack
+        if pack is not None and pack.fingerprint == content_fingerprint(files, progress, threads):
+            _write_stamp(path, current)
+            return dataclasses.replace(pack, stamp=current)
+        _make_pack(path, current, files, size, progress, threads)
+        pack = _open_pack(path, size)
+    if pack is None:
+        raise RuntimeError(f"The pack {path} cannot be read although it was just written.")
+    return pack
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield the folders in which packs of a data set may lie; the second is looked for only if it is needed."""
+    yield root / ".posecast"
+    yield cache_folder() / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+
+
+def _first_writable(folders: Iterator[Path], lock_name: str) -> Path:
+    """Return the first folder that is not marked read-only and in which files and the lock can be opened.
+
+    Opening is tried, because a disk may be read-only whatever the permission bits say. The bits are checked as well,
+    because an administrator can write anywhere, also to footage that is meant to stay untouched.
+    """
+    tried = []
+    for folder in folders:
+        tried.append(folder)
         try:
-            nearest = home if home.is_dir() else home.parent
+            nearest = folder if folder.is_dir() else folder.parent
             if nearest.is_dir() and not nearest.stat().st_mode & 0o222:
                 continue
-            home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=home), open(home / lock_name, "ab"):
-                return home
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(prefix=WRITING, dir=folder), open(folder / lock_name, "ab"):
+                return folder
         except OSError:
             continue
     raise InputError(
-        f"Neither {homes[0]} nor {homes[1]} can be written; make one of them writable, or set XDG_CACHE_HOME "
-        "to a folder with room for the packed frames."
+        f"Neither {tried[0]} nor {tried[1]} can be written; make one of them writable, or set XDG_CACHE_HOME "
+        "to a folder with space for the packed frames."
     )
 
 
-def _open_pack(pack: Path, wanted: dict[str, object]) -> list[Recording] | None:
-    """The pack's recordings, or None if there is no pack, or it is stale or damaged."""
+def _open_pack(path: Path, size: tuple[int, int]) -> PackedSplit | None:
+    """Open a pack; None if there is none, or it is damaged or of another format."""
     try:
-        text = (pack / "index.json").read_text()
+        text = (path / "index.json").read_text()
         index = json.loads(text)
-        if {key: index[key] for key in wanted} != wanted:
+        if index["format"] != FORMAT or index["size"] != list(size):
             return None
-        frames, poses = (np.load(pack / f"{what}.npy", mmap_mode="r") for what in ("frames", "poses"))
-        if (pack / "index.json").read_text() != text:  # replaced while we opened it
+        frames, poses = _mapped(path / "frames.npy"), _mapped(path / "poses.npy")
+        if (path / "index.json").read_text() != text:  # replaced while it was opened
             return None
-        height, width = index["size"]
         num_frames = sum(entry["length"] for entry in index["recordings"])
-        if not frames.shape == poses.shape == (num_frames, height, width, 3):
+        if not frames.shape == poses.shape == (num_frames, *size, 3):
             return None
         spans = [(e["name"], slice(e["start"], e["start"] + e["length"])) for e in index["recordings"]]
-        return [Recording(name, frames=frames[span], poses=poses[span]) for name, span in spans]
-    except Exception:  # json and numpy raise nearly anything on damaged bytes; such a pack is made anew
+        recordings = [Recording(name, frames=frames[span], poses=poses[span]) for name, span in spans]
+        return PackedSplit(recordings, str(index["fingerprint"]), str(index["stamp"]))
+    except Exception:  # json and numpy raise nearly any exception on damaged bytes
         return None
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Return the array of a file, mapped from the disk; read into memory where the drive cannot map files."""
+    try:
+        return np.load(path, mmap_mode="r")
+    except OSError:
+        return np.load(path)
 
 
 def _make_pack(
     pack: Path,
-    wanted: dict[str, object],
-    listed: list[RecordingFiles],
+    current: str,
+    recordings: list[RecordingFiles],
     size: tuple[int, int],
     progress: Progress | None,
     threads: int | None,
 ) -> None:
-    """Write the pack beside its place and move it there whole; the caller holds the lock.
+    """Write the pack under a temporary name and rename it when it is complete; the caller holds the lock.
 
-    An older pack is moved aside, not written to: other processes may have it mapped, and keep what they see.
+    An older pack is renamed, not overwritten, because other processes may have it mapped.
     """
-    half_made, outdated = pack.with_name(f"{pack.name}.new"), pack.with_name(f"{pack.name}.old")
-    for leftover in (half_made, outdated):  # of a packer that was killed
+    incomplete, outdated = pack.with_name(f"{pack.name}.new"), pack.with_name(f"{pack.name}.old")
+    for leftover in (incomplete, outdated):  # of a killed process
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        half_made.mkdir()
-        _write_pixels(half_made, listed, size, progress, threads)
-        _write_index(half_made / "index.json", wanted, listed)
+        incomplete.mkdir()
+        fingerprint = _write_pixels(incomplete, recordings, size, progress, threads)
+        header = {"format": FORMAT, "size": list(size), "fingerprint": fingerprint, "stamp": current}
+        write_json(incomplete / "index.json", {**header, "recordings": _spans(recordings)})
         if pack.exists():
             pack.rename(outdated)
-        half_made.rename(pack)
+        incomplete.rename(pack)
     except InputError:
         raise
     except OSError as error:
-        said = f"The pack {pack} could not be written ({error}); make room there, or make the folder writable."
+        message = f"The pack {pack} could not be written ({error}); free disk space, or make the folder writable."
         if error.errno in FULL | FAILING:
-            raise OSError(said) from error
-        raise InputError(said) from error
+            raise OSError(message) from error
+        raise InputError(message) from error
     finally:
-        shutil.rmtree(half_made, ignore_errors=True)
+        shutil.rmtree(incomplete, ignore_errors=True)
         shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _write_stamp(path: Path, current: str) -> None:
+    """Record that a pack is up to date; where that cannot be written, the contents are compared again next time."""
+    with suppress(OSError):
+        index = json.loads((path / "index.json").read_text())
+        write_json(path / "index.json", {**index, "stamp": current})
+
+
+def _spans(recordings: list[RecordingFiles]) -> list[dict[str, object]]:
+    """Return the name of each recording and its place in the arrays."""
+    spans, start = [], 0
+    for recording in recordings:
+        spans.append({"name": recording.name, "start": start, "length": len(recording.frames)})
+        start += len(recording.frames)
+    return spans
 
 
 def _write_pixels(
     folder: Path,
-    listed: list[RecordingFiles],
+    recordings: list[RecordingFiles],
     size: tuple[int, int],
     progress: Progress | None,
     threads: int | None,
-) -> None:
-    """Decode in parallel, write in order: a full disk is then an error at once, never a hole in a map."""
+) -> str:
+    """Write all pixels and return the fingerprint of the images.
 
-    def read(pair: tuple[FrameFiles, tuple[Path, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
-        frame, pattern = pair
-        return read_alike(frame.image, pattern, size), read_alike(frame.label, pattern, size)
+    They are decoded in parallel and written in order, so that a full disk is an error at once and leaves no gap in a
+    map.
+    """
 
-    pairs = []
-    for recording in listed:
+    def read(job: tuple[FrameFiles, Path, tuple[int, int]]) -> tuple[FrameFiles, ImageFile, ImageFile]:
+        frame, first, first_size = job
+        image, label = (read_same_size(path, first, first_size, size) for path in (frame.image, frame.label))
+        return frame, image, label
+
+    jobs = []
+    for recording in recordings:
         first = recording.frames[0].image
-        pattern = (first, picture_size(first))
-        pairs += [(frame, pattern) for frame in recording.frames]
-    shape = (len(pairs), *size, 3)
+        first_size = read_image_file(first).size
+        jobs += [(frame, first, first_size) for frame in recording.frames]
+    contents = ContentDigest()
     with open(folder / "frames.npy", "wb") as frames, open(folder / "poses.npy", "wb") as poses:
-        _begin_npy(frames, shape)
-        _begin_npy(poses, shape)
-        for frame, pose in in_threads(read, pairs, progress, threads):
-            frames.write(frame.tobytes())
-            poses.write(pose.tobytes())
-        _make_durable(frames)
-        _make_durable(poses)
-
-
-def _begin_npy(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _make_durable(file: BinaryIO) -> None:
-    """On the disk before the pack takes its name: after a power cut nothing half-written looks whole."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _write_index(path: Path, wanted: dict[str, object], listed: list[RecordingFiles]) -> None:
-    entries, start = [], 0
-    for recording in listed:
-        entries.append({"name": recording.name, "start": start, "length": len(recording.frames)})
-        start += len(recording.frames)
-    with open(path, "wb") as file:
-        file.write(json.dumps({**wanted, "recordings": entries}).encode())
-        _make_durable(file)
+        for file in (frames, poses):
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(jobs), *size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for frame, image, label in in_threads(read, jobs, progress, threads):
+            frames.write(image.pixels.tobytes())
+            poses.write(label.pixels.tobytes())
+            contents.add(frame, image.digest, label.digest)
+        flush_to_disk(frames)
+        flush_to_disk(poses)
+    return contents.fingerprint()

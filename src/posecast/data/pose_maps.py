@@ -1,8 +1,8 @@
-"""Keypoints, and drawing them as pose maps.
+"""Skeleton, and rendering of keypoints as pose maps.
 
-In: keypoints in pixels, `[J, 2 or 3]` a frame, from the dancer or from a pose estimator.
+In: keypoints in pixels, `[J, 2 or 3]` per frame, from the dancer or from a pose estimator.
 Out: uint8 pose maps: coloured tapered limbs and round joints on white, in the style of the course's data.
-Knows no footage. Next: `choreography.py`, which makes keypoints, or `rasterizer.py`, which does the painting.
+Next: `dancer/choreography.py`, which makes keypoints, or `rasterizer.py`, which paints.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from posecast.errors import InputError
 
 @dataclass(frozen=True)
 class Joint:
-    """A point of the skeleton; the limb to its `parent` has its colour. Left and right are the person's own."""
+    """Point of the skeleton; the limb to its `parent` has its colour. Left and right are those of the person."""
 
     name: str
     parent: str | None
@@ -51,24 +51,25 @@ SKELETON = (
     Joint("left_eye", "nose", (170, 0, 255)),
     Joint("left_ear", "left_eye", (190, 90, 255)),
 )
-"""All joints, in the order of a keypoint array's rows."""
+"""Joints in the order of a keypoint array's rows."""
 
 JOINT_INDEX = {joint.name: index for index, joint in enumerate(SKELETON)}
-"""Row of a joint, by name."""
+"""Row of each joint, by name."""
 
 LIMBS = tuple((JOINT_INDEX[j.parent], index) for index, j in enumerate(SKELETON) if j.parent is not None)
-"""Every limb as the rows of its parent joint and of the joint that gives it its colour."""
+"""Limbs as the rows of the parent joint and of the joint that gives the limb its colour."""
+
+SURE = 0.5
+"""Confidence from which an estimated joint is drawn."""
 
 JOINT_RADIUS = 4.0 / 512
 LIMB_RADIUS = 3.3 / 512
+"""Radii are shares of the image height, so that a pose map looks the same at any size."""
 LIMB_OPACITY = 0.6
-"""Radii are shares of the picture's height, so that a pose map looks the same at any size."""
 
 
 def draw_pose_map(keypoints_px: np.ndarray, size: tuple[int, int] = (32, 64)) -> np.ndarray:
-    """Draw one frame's keypoints `[J, 2]` or `[J, 3]` as a pose map, uint8 `[H, W, 3]`.
-
-    See `draw_pose_maps` for what the columns mean.
+    """Draw the keypoints `[J, 2]` or `[J, 3]` of one frame as a pose map, uint8 `[H, W, 3]`; see `draw_pose_maps`.
 
     >>> int(draw_pose_map(np.full((len(SKELETON), 2), np.nan), size=(32, 64)).min())
     255
@@ -77,30 +78,39 @@ def draw_pose_map(keypoints_px: np.ndarray, size: tuple[int, int] = (32, 64)) ->
 
 
 def draw_pose_maps(keypoints_px: np.ndarray, size: tuple[int, int] = (32, 64)) -> np.ndarray:
-    """Draw keypoints `[T, J, 2]` (x, y) or `[T, J, 3]` (x, y, confidence) as pose maps, uint8 `[T, H, W, 3]`.
+    """Draw keypoints as pose maps.
 
-    x and y count pixels from the picture's upper left corner, J is `len(SKELETON)`. A joint that is NaN or
-    of confidence 0 is left out with its limbs; other confidences make no difference.
+    Args:
+        keypoints_px: `[T, J, 2]` (x, y) or `[T, J, 3]` (x, y, confidence), J being `len(SKELETON)`; x and y in pixels
+            from the upper left corner. A joint that is NaN or has confidence 0 is left out with its limbs; other
+            confidences make no difference.
+        size: Height and width of the pose maps.
+
+    Returns:
+        uint8 `[T, H, W, 3]`.
+
+    Raises:
+        InputError: The keypoints have another shape.
     """
-    points = _checked(keypoints_px)
+    points = _present_points(keypoints_px)
     maps = np.empty((len(points), *size, 3), np.uint8)
-    chunk = max(1, 2**18 // (size[0] * size[1]))  # stays within a few tens of megabytes at any size
+    chunk = max(1, 2**18 // (size[0] * size[1]))  # bounds memory to a few tens of megabytes at any size
     for first in range(0, len(points), chunk):
-        part = points[first : first + chunk]
-        canvas = np.ones((len(part), *size, 3), np.float32)
-        paint_capsules(canvas, _limbs(part, size[0]))
-        paint_capsules(canvas, _joints(part, size[0]))
+        chunk_points = points[first : first + chunk]
+        canvas = np.ones((len(chunk_points), *size, 3), np.float32)
+        paint_capsules(canvas, _limbs(chunk_points, size[0]))
+        paint_capsules(canvas, _joints(chunk_points, size[0]))
         maps[first : first + chunk] = np.rint(canvas * 255)
     return maps
 
 
-def _checked(keypoints_px: np.ndarray) -> np.ndarray:
-    """x and y as float32 `[T, J, 2]`, NaN where a joint is missing."""
+def _present_points(keypoints_px: np.ndarray) -> np.ndarray:
+    """Return x and y as float32 `[T, J, 2]`, NaN where a joint is missing."""
     keypoints = np.asarray(keypoints_px, np.float32)
     if keypoints.ndim != 3 or keypoints.shape[1] != len(SKELETON) or keypoints.shape[2] not in (2, 3):
         raise InputError(
             f"The keypoints have shape {list(keypoints.shape)}; expected [frames, {len(SKELETON)}, 2 or 3]: "
-            "x, y in pixels and, if you like, a confidence for every joint of posecast.data.pose_maps.SKELETON."
+            "x, y in pixels and optionally a confidence for every joint of posecast.data.pose_maps.SKELETON."
         )
     if keypoints.shape[2] == 2:
         return keypoints
@@ -111,13 +121,13 @@ def _limbs(points: np.ndarray, height: int) -> Capsules:
     start, end = (points[:, [limb[k] for limb in LIMBS]] for k in (0, 1))
     radius = LIMB_RADIUS * height
     colours = [SKELETON[child].colour for _, child in LIMBS]
-    # Thin at both ends and full in the middle, as estimators draw them.
+    # Thin at both ends and thick in the middle, as pose estimators draw limbs.
     return _capsules(start, end, (0.3 * radius, 0.3 * radius, 0.7 * radius), colours, LIMB_OPACITY)
 
 
 def _joints(points: np.ndarray, height: int) -> Capsules:
     radius = JOINT_RADIUS * height
-    # A dot smaller than a pixel covers less of it than a strip of the same radius would: by twice the radius.
+    # A dot smaller than a pixel covers less of it than a strip of the same radius, by a factor of twice the radius.
     opacity = min(1.0, 2 * radius)
     return _capsules(points, points, (radius, radius, 0.0), [joint.colour for joint in SKELETON], opacity)
 
@@ -133,7 +143,3 @@ def _capsules(
     shape = np.broadcast_to(np.array([*radii, 1.0], np.float32), (*lead, 4))
     rows = [[red / 255, green / 255, blue / 255, opacity, 0.0] for red, green, blue in colours]
     return Capsules(start, end, shape, np.broadcast_to(np.array(rows, np.float32), (*lead, 5)))
-
-
-SURE = 0.5
-"""A joint of less confidence is not drawn."""

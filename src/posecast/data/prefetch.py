@@ -1,6 +1,6 @@
-"""Items prepared by threads before they are asked for, in their order.
+"""Work done by threads ahead of its consumer, with results in order.
 
-In: a function and items. Out: its results, a little ahead of their reader. Knows no recording and no model.
+In: a function and items. Out: an iterator over the results, computed a few items ahead.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:  # it takes longer to import than torch, and a rollout does without
+if TYPE_CHECKING:  # takes longer to import than torch, and a rollout does not need it
     from lightning_fabric import Fabric
 
-Progress = Callable[[int, int], None]  # called with how many are done and how many there are
+Progress = Callable[[int, int], None]
+"""Callback that receives the number of finished items and their total."""
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
@@ -26,8 +27,16 @@ Done = TypeVar("Done")
 def in_threads(
     work: Callable[[Item], Done], items: Sequence[Item], progress: Progress | None = None, threads: int | None = None
 ) -> Iterator[Done]:
-    """`work(item)` for every item, in order, in so many threads (None: one a core), a little ahead of the reader."""
-    # Threads suffice: Pillow and hashlib release the interpreter's lock.
+    """Map `work` over `items` in threads and yield the results in order, computed a few items ahead.
+
+    Threads suffice for work that releases the interpreter's lock, as Pillow and hashlib do.
+
+    Args:
+        work: Function of an item; its errors are raised where its result is due.
+        items: Inputs.
+        progress: Called after each result.
+        threads: Number of threads; None for one per core.
+    """
     num_threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         pending: deque[Future[Done]] = deque()
@@ -38,70 +47,82 @@ def in_threads(
                 yield pending.popleft().result()
                 if progress:
                     progress(done, len(items))
-        finally:  # an error or Ctrl-C drops the rest
+        finally:  # an error or Ctrl-C cancels the remaining items
             pool.shutdown(cancel_futures=True)
 
 
-MOST_AHEAD = 12
-"""Threads. One cuts about 500 clips a second (8 frames of 32x64, augmented); a GPU learns from ten times as many."""
+MAX_CUTTING_THREADS = 12
+"""Threads that cut clips for a GPU; it trains on about ten times as many clips as one thread cuts."""
 
 
 def threads_ahead(fabric: Fabric) -> int:
-    """How many threads prepare what the next updates need while one is computed; a CPU has none to spare."""
-    return min(MOST_AHEAD, max(1, (os.cpu_count() or 1) - 2)) if fabric.device.type == "cuda" else 0
+    """Return the number of threads that cut clips during an update: 0 on a CPU, whose cores are all in use."""
+    return min(MAX_CUTTING_THREADS, max(1, (os.cpu_count() or 1) - 2)) if fabric.device.type == "cuda" else 0
 
 
 def compute_alone() -> None:
-    """Take one operator thread for this thread, for good."""
-    import torch  # whoever packs pictures does without
+    """Limit torch to one operator thread in the calling thread."""
+    import torch  # imported here because decoding images does not need it
 
-    torch.get_num_threads()  # torch sets a new thread's number when it is first asked for, and would do so later
+    torch.get_num_threads()  # initialises the thread's count, which would otherwise replace the one set here
     torch.set_num_threads(1)
 
 
 def mapped_ahead(function: Callable[[Item], Done], items: Iterable[Item], threads: int) -> Iterator[Done]:
-    """`map`, but so many threads are at work on the next items before they are asked for; with none it is `map`."""
+    """Map `function` over `items` like `map`, while threads work on the next items.
+
+    Args:
+        function: Function of an item, computed with one operator thread.
+        items: Inputs; read at most `threads` + 2 items ahead.
+        threads: Number of threads; 0 for plain `map` in the calling thread.
+    """
     if not threads:
         yield from map(function, items)
         return
-    left = iter(items)
-    # Each on one core: what they share out among cores otherwise would contend for all of them.
+    remaining = iter(items)
+    # One core each: operators that use all cores would compete with each other.
     with ThreadPoolExecutor(threads, initializer=compute_alone) as pool:
-        begun = deque(pool.submit(function, item) for item in islice(left, threads + 2))
-        while begun:
-            found = begun.popleft().result()
-            begun.extend(pool.submit(function, item) for item in islice(left, 1))
-            yield found
+        pending = deque(pool.submit(function, item) for item in islice(remaining, threads + 2))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+            yield result
 
 
 def ahead(items: Iterator[Item], depth: int = 8) -> Generator[Item, None, None]:
-    """The same items, made in a thread of their own, up to so many ahead; closing this ends that thread."""
+    """Yield items that a separate thread produces, up to `depth` ahead; closing the generator ends the thread.
+
+    An error in `items` is raised where the failed item is due.
+    """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     closed = threading.Event()
 
-    def put(whether: bool, item: Any) -> None:
+    def put(is_item: bool, content: Any) -> None:
         while not closed.is_set():
             with contextlib.suppress(queue.Full):
-                ready.put((whether, item), timeout=0.1)
+                ready.put((is_item, content), timeout=0.1)
                 return
 
-    def make() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 put(True, item)
                 if closed.is_set():
                     return
             put(False, None)
-        except BaseException as error:  # told to the one who waits
+        except BaseException as error:  # raised in the consumer's thread
             put(False, error)
 
-    maker = threading.Thread(target=make, name="decoding", daemon=True)
-    maker.start()
+    producer = threading.Thread(target=produce, name="decoding", daemon=True)
+    producer.start()
     try:
-        while (found := ready.get())[0]:
-            yield found[1]
-        if found[1] is not None:
-            raise found[1]
+        while True:
+            is_item, content = ready.get()
+            if not is_item:
+                break
+            yield content
+        if content is not None:
+            raise content
     finally:
         closed.set()
-        maker.join()
+        producer.join()

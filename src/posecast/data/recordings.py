@@ -1,12 +1,13 @@
-"""What every source of footage ends in: pixels with their pose maps, as they lie on disk.
+"""Recordings and pose sequences, the common form of all footage.
 
-In: uint8 arrays from a course folder, a packed store, the dancer or a notebook.
-Out: checked `Recording`s (with truth for every frame) and `PoseSequence`s (one photo, poses to follow).
-Knows no files and no torch. Next: `clips.py`, which cuts recordings into what a model sees.
+In: uint8 arrays from a data folder, its cache, the dancer or a notebook.
+Out: checked `Recording`s (true frames and pose maps) and `PoseSequence`s (one photo and the pose maps to follow).
+Next: `clips.py`, which cuts recordings into clips.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,15 @@ from posecast.errors import InputError
 
 @dataclass(frozen=True)
 class Recording:
-    """One continuous piece of footage: a frame and a pose map for every instant.
+    """Continuous footage with a frame and a pose map for every time step.
 
-    `frames` and `poses` are uint8 `[T, H, W, 3]`, RGB, T >= 2; they may be memory-mapped and are never written.
+    Attributes:
+        name: Name in messages and results.
+        frames: RGB, uint8 `[T, H, W, 3]`, T >= 2; may be memory-mapped, never written to.
+        poses: Pose maps of the frames, likewise.
+
+    Raises:
+        InputError: An array has another type or shape, or the recording has fewer than two frames.
 
     >>> import numpy as np
     >>> pixels = np.zeros((5, 32, 64, 3), np.uint8)
@@ -54,13 +61,25 @@ class Recording:
         """Height and width in pixels."""
         return self.frames.shape[1], self.frames.shape[2]
 
+    def first(self, num_frames: int) -> Recording:
+        """Return the first frames as a recording of the same name; the recording itself if it is not longer."""
+        if num_frames >= len(self):
+            return self
+        return Recording(self.name, self.frames[:num_frames], self.poses[:num_frames])
+
 
 @dataclass(frozen=True)
 class PoseSequence:
-    """A task without truth: one photo, its pose map, and the poses to follow.
+    """A photo and the pose maps to follow, without true frames.
 
-    `first_frame` is uint8 `[H, W, 3]`; `poses` is uint8 `[T, H, W, 3]` and `poses[0]` is the photo's own.
-    `frame_names` (T of them) are the pose maps' file names without ending: what generated files are called.
+    Attributes:
+        name: Name in messages and results.
+        first_frame: The photo, uint8 `[H, W, 3]`.
+        poses: Pose maps, uint8 `[T, H, W, 3]`; `poses[0]` is the photo's own.
+        frame_names: T file names without extension, for the generated frames; empty for default names.
+
+    Raises:
+        InputError: An array has another type or shape.
     """
 
     name: str
@@ -80,46 +99,75 @@ class PoseSequence:
 
 @dataclass(frozen=True)
 class Footage:
-    """What a run is trained on and chosen by."""
+    """Recordings to train on and to validate with."""
 
     train: Sequence[Recording]
     validation: Sequence[Recording]
     selected_on: str = "val"
-    """The split the best weights are chosen on: val, or a held-out tail of train."""
+    """Split on which the best weights are selected: "val", or "train tail" for a held-out part of train."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Where it came from; written to config.json and compared on resuming."""
+    """Origin of the data, written to config.json: path and fingerprints."""
+    former_fingerprint: str | None = None
+    """Fingerprint of the training images as earlier versions recorded it, with modification times."""
+
+    @property
+    def fingerprints(self) -> tuple[str | None, ...]:
+        """Fingerprints that a run may have recorded for this footage; they are compared on resuming."""
+        former = () if self.former_fingerprint is None else (self.former_fingerprint,)
+        return self.facts.get("fingerprint"), *former
 
     def limited(self, training_share: float, validation_frames: int) -> Footage:
-        """The first share of the training frames, and so many frames of each validation recording (0: all)."""
-        shown = [
-            Recording(one.name, one.frames[:validation_frames], one.poses[:validation_frames])
-            if 2 <= validation_frames < len(one)
-            else one
-            for one in self.validation
-        ]
-        return Footage(first_share(self.train, training_share), shown, self.selected_on, self.facts)
+        """Return the first share of the training frames, with shortened validation recordings.
+
+        Args:
+            training_share: Share of all training frames, in (0, 1].
+            validation_frames: Frames to keep of each validation recording; less than 2 for all.
+        """
+        validation = self.validation
+        if validation_frames >= 2:
+            validation = [recording.first(validation_frames) for recording in validation]
+        return dataclasses.replace(self, train=first_share(self.train, training_share), validation=validation)
 
 
 def first_share(recordings: Sequence[Recording], share: float) -> list[Recording]:
-    """The first share of all frames, recording after recording; what is left of the last one may be short."""
-    left = round(share * sum(len(one) for one in recordings))
+    """Return the first share of all frames, counted over the recordings in order.
+
+    The last recording that is kept may be shortened; one that would keep fewer than two frames is left out.
+    """
+    remaining = round(share * sum(len(recording) for recording in recordings))
     kept = []
-    for one in recordings:
-        num = min(left, len(one))
-        if num >= 2:
-            kept.append(one if num == len(one) else Recording(one.name, one.frames[:num], one.poses[:num]))
-        left -= num
+    for recording in recordings:
+        num_kept = min(remaining, len(recording))
+        if num_kept >= 2:
+            kept.append(recording.first(num_kept))
+        remaining -= num_kept
     return kept
 
 
-def hold_out_tail(recordings: Sequence[Recording], share: float = 0.1) -> Footage:
-    """Footage without a validation split of its own: the last tenth of every recording is held out."""
+TAIL_SHARE = 0.1
+"""Share of a recording that is held out for validation where there is no validation split."""
+
+
+def tail_length(num_frames: int) -> int:
+    """Return the number of frames at the end of a recording that are held out for validation."""
+    return max(2, round(TAIL_SHARE * num_frames))
+
+
+def hold_out_tail(recordings: Sequence[Recording]) -> Footage:
+    """Split footage without a validation split: hold out the tail of every recording for validation.
+
+    Recordings that would keep fewer than two frames are left out.
+
+    Raises:
+        InputError: No recording is long enough.
+    """
     train, validation = [], []
-    for one in recordings:
-        held = max(2, round(share * len(one)))
-        if len(one) - held >= 2:
-            train.append(Recording(one.name, one.frames[:-held], one.poses[:-held]))
-            validation.append(Recording(f"{one.name}-tail", one.frames[-held:], one.poses[-held:]))
+    for recording in recordings:
+        num_held = tail_length(len(recording))
+        if len(recording) - num_held >= 2:
+            train.append(recording.first(len(recording) - num_held))
+            tail = Recording(f"{recording.name}-tail", recording.frames[-num_held:], recording.poses[-num_held:])
+            validation.append(tail)
     if not train:
         raise InputError("The recordings are too short to hold out a tail for validation; give a val split.")
     return Footage(train, validation, selected_on="train tail")

@@ -1,7 +1,7 @@
-"""What happens to the picture as a whole: scene changes, and how far the camera moved.
+"""Changes of the image as a whole: shot changes and camera motion.
 
-In: frames `[H, W, 3]`, one after the other. Out: small grey pictures, and numbers read off two of them.
-Knows no people. Next: `tracks.py`, which keeps the numbers.
+In: consecutive frames `[H, W, 3]`. Out: small grey images, and measurements on two of them.
+Next: `video/tracks.py`, which stores the measurements.
 """
 
 from __future__ import annotations
@@ -12,74 +12,71 @@ import numpy as np
 from PIL import Image
 
 THUMBNAIL = (72, 128)
-"""Height and width of the small pictures that are compared."""
+"""Height and width of a thumbnail in pixels."""
 CUT_AT_LEAST = 0.08
 CUT_TIMES_USUAL = 6.0
-"""A scene changes where a frame differs from the one before by so much of the full scale, and by so many times the
-usual difference of the last frames: hand-held footage differs all the time, a cut once."""
+"""A cut is a frame that differs from the one before by at least this share of the full scale, and by this multiple of
+the usual difference. Hand-held footage differs in every frame, a cut only once."""
 USUAL_FRAMES = 25
-BELIEVED = 0.7
-"""A shift counts if it leaves no more of the difference of two pictures than this."""
+"""Number of preceding frames whose median difference is the usual one."""
+MAX_RESIDUAL = 0.7
+"""A camera shift counts if it reduces the difference of two thumbnails to at most this share."""
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """A frame made small and grey: float32 `[72, 128]` in [0, 1]."""
+    """Reduce a frame to a small grey image: float32 `[72, 128]` in [0, 1]."""
     small = Image.fromarray(frame).resize((THUMBNAIL[1], THUMBNAIL[0]), Image.Resampling.BOX, reducing_gap=1.0)
     return np.asarray(small.convert("L"), np.float32) / 255
 
 
-def change(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean absolute difference of two thumbnails, in [0, 1]."""
-    return float(np.abs(one - other).mean())
+def thumbnail_difference(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the mean absolute difference of two thumbnails, in [0, 1]."""
+    return float(np.abs(before - after).mean())
 
 
-def is_cut(changes: Sequence[float], now: float) -> bool:
-    """Whether a change this large, after those `changes` (in order, none across a cut), is a change of scene."""
-    usual = float(np.median(changes[-USUAL_FRAMES:])) if len(changes) else 0.0
-    return now >= CUT_AT_LEAST and now >= CUT_TIMES_USUAL * usual
+def is_cut(differences: Sequence[float], current: float) -> bool:
+    """Decide whether a difference to the previous frame is a cut.
+
+    Args:
+        differences: Differences of the frames before, in order, since the last cut.
+        current: Difference to decide on, from `thumbnail_difference`.
+    """
+    usual = float(np.median(differences[-USUAL_FRAMES:])) if len(differences) else 0.0
+    return current >= CUT_AT_LEAST and current >= CUT_TIMES_USUAL * usual
 
 
-def camera_shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How far the picture moved between two thumbnails, right and down, in shares of its width and height: `[2]`.
+def camera_shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Measure the camera shift between two thumbnails by phase correlation (Kuglin and Hines 1975).
 
-    By phase correlation (Kuglin and Hines 1975): what most of the picture does, to a fraction of a pixel. It is
-    believed only if the two pictures agree better when one is moved so: in a plain room a person who moves is all
-    there is to correlate, but the room stays.
+    The shift of most of the image is found to a fraction of a pixel. It counts only if it makes the two thumbnails
+    agree better: in front of a plain background only the moving person correlates, but the background stays.
+
+    Returns:
+        Shift of the image content to the right and down, `[2]`, as shares of width and height; 0 if none counts.
     """
     window = np.outer(np.hanning(THUMBNAIL[0]), np.hanning(THUMBNAIL[1]))
-    spectra = [np.fft.rfft2((picture - picture.mean()) * window) for picture in (one, other)]
+    spectra = [np.fft.rfft2((image - image.mean()) * window) for image in (before, after)]
     cross = spectra[1] * spectra[0].conj()
     peaks = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), s=THUMBNAIL)
-    top = np.unravel_index(peaks.argmax(), peaks.shape)
-    down, right = (
-        _wrapped(int(place) + _vertex(np.roll(_line(peaks, top, axis), 1 - int(place))[:3]), peaks.shape[axis])
-        for axis, place in enumerate(top)
-    )
-    moved = _difference(one, other, round(right), round(down))
-    if moved > BELIEVED * _difference(one, other, 0, 0):
+    row, column = np.unravel_index(peaks.argmax(), peaks.shape)
+    down, right = _peak_offset(peaks[:, column], int(row)), _peak_offset(peaks[row], int(column))
+    residual = _shifted_difference(before, after, round(right), round(down))
+    if residual > MAX_RESIDUAL * _shifted_difference(before, after, 0, 0):
         return np.zeros(2)
     return np.array([right / THUMBNAIL[1], down / THUMBNAIL[0]])
 
 
-def _difference(one: np.ndarray, other: np.ndarray, right: int, down: int) -> float:
-    """The mean absolute difference where one, moved right and down, lies on the other."""
-    height, width = one.shape
-    here = other[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
-    there = one[max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)]
-    return float(np.abs(here - there).mean()) if here.size else 1.0
+def _peak_offset(line: np.ndarray, index: int) -> float:
+    """Return the position of a peak on a circular line as a signed distance from 0, to a fraction of a step."""
+    left, top, right = np.roll(line, 1 - index)[:3]
+    bend = left - 2 * top + right
+    vertex = float(0.5 * (left - right) / bend) if bend < 0 else 0.0  # of the parabola through the three values
+    return (index + vertex + len(line) / 2) % len(line) - len(line) / 2
 
 
-def _line(peaks: np.ndarray, top: Sequence[np.intp], axis: int) -> np.ndarray:
-    """The values through the peak along an axis."""
-    return peaks[:, top[1]] if axis == 0 else peaks[top[0]]
-
-
-def _vertex(three: np.ndarray) -> float:
-    """Where a parabola through three neighbours, the middle one the highest, has its top: from -0.5 to 0.5."""
-    bend = three[0] - 2 * three[1] + three[2]
-    return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
-
-
-def _wrapped(place: float, length: int) -> float:
-    """A place on a circle of that length as a signed distance from 0."""
-    return (place + length / 2) % length - length / 2
+def _shifted_difference(before: np.ndarray, after: np.ndarray, right: int, down: int) -> float:
+    """Return the mean absolute difference where `before`, shifted right and down, overlaps `after`."""
+    height, width = before.shape
+    later = after[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    earlier = before[max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)]
+    return float(np.abs(later - earlier).mean()) if later.size else 1.0

@@ -1,1 +1,1 @@
-"""Video files in and out; footage of one's own to a data set; a photo driven by anybody's motion."""
+"""Video files, extraction of data sets from footage, and videos generated from a photo and poses."""

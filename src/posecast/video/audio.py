@@ -1,7 +1,7 @@
-"""A video's sound laid under another video.
+"""Sound of one video added to another.
 
-In: two files, where the sound begins. Out: the MP4 with the sound, re-encoded as AAC, which every player knows.
-Knows no poses. Next: `generate.py`.
+In: an MP4 without sound, and a file with sound. Out: the MP4 with the sound, encoded as AAC, which every player reads.
+Next: `generate.py`.
 """
 
 from __future__ import annotations
@@ -14,48 +14,81 @@ from av.error import FFmpegError
 
 from posecast.errors import InputError
 from posecast.files import replacing
+from posecast.video.containers import decoded_frames, open_input, open_mp4, reason, video_stream
+
+AAC_FRAME_SAMPLES = 1024
+AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
+"""Sampling rates of AAC, in hertz; sound of another rate becomes 48 kHz."""
+MAX_DRIFT_S = 0.05
+"""Largest difference between a sample's place and its time stamp; a larger one is a gap in the sound, which stays."""
+
+
+def check_sound(source: Path) -> None:
+    """Raise InputError if a file has no sound or cannot be read."""
+    try:
+        with open_input(source) as sound:
+            if not sound.streams.audio:
+                raise InputError(f"{source} has no sound; omit --audio.")
+    except FFmpegError as error:
+        raise InputError(f"The sound of {source} cannot be used ({reason(error)}); omit --audio.") from error
 
 
 def add_sound(video: Path, source: Path, *, start_s: float = 0.0) -> None:
-    """Give an MP4 the sound of `source` from `start_s` on, as long as the pictures last; replaces `video`, whole.
+    """Add the sound of `source` to an MP4, as long as the video lasts; the frames stay unchanged.
 
-    Raises InputError if `source` has no sound or cannot be read.
+    Args:
+        video: MP4 that is replaced, atomically.
+        source: File with sound.
+        start_s: Time in `source`, from its first frame, at which the sound starts, in seconds.
+
+    Raises:
+        InputError: `source` has no sound or cannot be read; `video` is unchanged.
     """
+    check_sound(source)
     try:
-        with replacing(video) as temporary, av.open(str(video)) as pictures, av.open(str(source)) as heard:
-            if not heard.streams.audio:
-                raise InputError(f"{source} has no sound; leave --audio away.")
-            with av.open(str(temporary), "w", format="mp4") as out:
-                _join(out, pictures, heard, start_s)
+        with (
+            replacing(video) as temporary,
+            open_input(video) as frames,
+            open_input(source) as sound,
+            temporary.open("wb") as file,
+            open_mp4(file) as out,
+        ):
+            _mux(out, frames, sound, start_s)
     except FFmpegError as error:
-        raise InputError(f"The sound of {source} cannot be used ({error}); leave --audio away.") from error
+        raise InputError(f"The sound of {source} cannot be used ({reason(error)}); omit --audio.") from error
 
 
-def _join(
-    out: OutputContainer,
-    pictures: InputContainer,
-    heard: InputContainer,
-    start_s: float,
-) -> None:
-    shown, said = pictures.streams.video[0], heard.streams.audio[0]
-    picture_stream = out.add_stream_from_template(shown)
-    sound_stream = out.add_stream("aac", rate=said.codec_context.sample_rate)
-    sound_stream.layout = "stereo" if said.codec_context.channels > 1 else "mono"
-    length_s = float((shown.duration or 0) * (shown.time_base or 0))
-    for packet in pictures.demux(shown):
+def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, start_s: float) -> None:
+    """Copy the video stream of `frames`, and encode the audio stream of `sound` from `start_s` on."""
+    video_in, audio_in = frames.streams.video[0], sound.streams.audio[0]
+    video_out = out.add_stream_from_template(video_in)
+    rate = audio_in.codec_context.sample_rate
+    audio_out = out.add_stream("aac", rate=rate if rate in AAC_RATES else 48_000)
+    audio_out.layout = "stereo" if audio_in.codec_context.channels > 1 else "mono"
+    length_s = float((video_in.duration or 0) * (video_in.time_base or 0))
+    for packet in frames.demux(video_in):
         if packet.dts is not None:
-            packet.stream = picture_stream
+            packet.stream = video_out
             out.mux(packet)
-    resampler = av.AudioResampler("fltp", sound_stream.layout, sound_stream.rate, frame_size=1024)
-    first = heard.start_time / av.time_base if heard.start_time else 0.0
-    written = 0
-    for frame in heard.decode(said):
-        time_s = (frame.time or 0.0) - first - start_s
+    resampler = av.AudioResampler("fltp", audio_out.layout, audio_out.rate, frame_size=AAC_FRAME_SAMPLES)
+    origin_s, num_samples = _origin_s(sound) + start_s, 0
+    for frame in decoded_frames(sound, audio_in, on_damage=lambda: None):
+        time_s = (frame.time or 0.0) - origin_s
         if time_s < 0:
             continue
         if time_s >= length_s:
             break
+        if time_s - num_samples / audio_out.rate > MAX_DRIFT_S:
+            num_samples = round(time_s * audio_out.rate)
         for block in resampler.resample(frame):
-            block.pts, written = written, written + block.samples
-            out.mux(sound_stream.encode(block))
-    out.mux(sound_stream.encode(None))
+            block.pts, num_samples = num_samples, num_samples + block.samples
+            out.mux(audio_out.encode(block))
+    out.mux(audio_out.encode(None))
+
+
+def _origin_s(source: InputContainer) -> float:
+    """Return the time stamp of the first frame in seconds, from which `reader.py` counts."""
+    stream = video_stream(source)
+    if stream is not None and stream.start_time is not None and stream.time_base is not None:
+        return float(stream.start_time * stream.time_base)
+    return source.start_time / av.time_base if source.start_time else 0.0

@@ -1,203 +1,242 @@
-"""Keypoints on disk: those that `extract` wrote, and those that other estimators wrote.
+"""Keypoints of other estimators as an estimator: their scale, confidences and frame numbers, interpreted once per clip.
 
-In: poses.npz; a folder of OpenPose JSON (BODY_25 or COCO with 18 points); one COCO keypoint JSON (17 points).
-Out: keypoints `[J, 3]` of `SKELETON`'s joints. `Imported` is an estimator that looks them up instead of looking at
-pictures. Next: `tracker.py`, which follows one of the people in them.
+In: files that `keypoint_formats.py` reads, and the video that they belong to.
+Out: `Imported`, an estimator; keypoints `[J, 3]` of `SKELETON`'s joints in pixels of the video.
+Next: `tracker.py`, which follows one of the people.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
+import hashlib
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
+from posecast.data.pose_maps import SURE
 from posecast.errors import InputError
-from posecast.video.pose_estimation import Person, Region, apart, overlap
+from posecast.video.keypoint_formats import read_keypoints
+from posecast.video.keypoint_orders import to_skeleton
+from posecast.video.keypoint_people import RawKeypoints
+from posecast.video.pose_estimation import Person, Region, overlap, without_duplicates
+from posecast.video.reader import read_timed_frames, stored_frames
 
 OPENPOSE_SURE = 0.1
-"""OpenPose's confidences are low: it draws a joint from 0.05 on, and one of 0.1 is mostly right."""
-
-_BODY_25 = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_toe - left_heel right_toe - "
-    "right_heel"
-).split()
-_COCO_18 = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
-).split()
-_COCO_17 = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
-_ORDERS = {len(order): order for order in (_BODY_25, _COCO_18, _COCO_17)}
-"""The order of the joints, by how many there are; "-" is one that we do not draw."""
-_MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
+"""OpenPose's confidence that counts as 0.5. Its confidences are low: it draws joints from 0.05 on, and those of 0.1 are
+mostly correct."""
+MAX_COORDINATE = 1e6
+MAX_SHARE = 4.0
+"""Coordinates that do not exceed this number are shares of the frame; joints may lie outside it."""
+OUTLIERS = 0.01
+"""Share of the coordinates that may contradict their scale."""
+FEW_NEGATIVE, MANY_NEGATIVE = 0.1, 0.25
+"""Shares of negative coordinates below which 0 is the frame's left or upper edge, and above which it is the centre."""
+ASPECT_TOLERANCE = 0.03
+PADDING = 64
+"""Pixels by which some estimators enlarge a frame to the right and below."""
+MAX_SCORE, USUAL_SCORE, MAX_PERCENT = 20.0, 2.0, 100.0
+"""Largest confidence that is no percentage, the largest usual one, and the largest possible one. Networks that classify
+coordinates (SimCC) have confidences above 1."""
+FEW_SURE = 0.3
+"""Share of the joints below which there is a remark that few are sure."""
+CORNER = 0.55
+"""Share of width and height within which all joints lie if they are of a smaller video."""
+MAX_PEOPLE = 100
+"""Number of people in a frame, the most confident, that are kept."""
 
 
 class Imported:
-    """An estimator whose answers are in a file: everybody in every frame, by the number of the frame in its video."""
+    """Estimator that returns keypoints from files, by the number of the frame in its video.
 
-    def __init__(self, path: Path) -> None:
-        self.name = f"imported from {path.name}"
-        self._people = read_openpose(path) if path.is_dir() else read_coco(path)
+    Args:
+        path: A folder with a file per frame, or the file of a clip.
+        video: The video that the keypoints belong to.
+
+    Raises:
+        InputError: The files are missing, damaged, of another format, or do not fit the video.
+    """
+
+    def __init__(self, path: Path, video: Path) -> None:
+        with closing(read_timed_frames(video)) as frames:
+            frame_size = next(frames).frame.shape[:2]
+        num_frames, stored_size = stored_frames(video)
+        raw = read_keypoints(path)
+        self.remarks: list[str] = []
+        """Sentences about assumptions on the files, which the user can check."""
+        points = _with_confidences(raw, self.remarks)
+        joints = to_skeleton(_in_pixels(points, raw, frame_size, stored_size, self.remarks), raw.names, str(path))
+        self._people = _by_frame(joints, _numbers_in_video(raw, num_frames, self.remarks))
+        _check_positions(joints, raw, frame_size, self.remarks)
+        content = hashlib.blake2b(joints.tobytes(), digest_size=6)
+        content.update(repr(sorted((number, len(people)) for number, people in self._people.items())).encode())
+        self.name = f"imported from {path.name}, {content.hexdigest()}"
 
     def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
-        """See `Estimator`."""
-        return apart([_person(keypoints) for keypoints in self._people.get(number, [])])
+        """Return all people of a frame; see `Estimator`."""
+        return without_duplicates(self._in_frame(number))
 
     def again(self, frame: np.ndarray, number: int, last: Person) -> Person | None:
-        """See `Estimator`: whoever lies most on the last box."""
-        people = [_person(keypoints) for keypoints in self._people.get(number, [])]
-        return max(people, key=lambda person: overlap(person.box, last.box), default=None)
+        """Return the person whose box overlaps most with the last one; see `Estimator`."""
+        return max(self._in_frame(number), key=lambda person: overlap(person.box, last.box), default=None)
+
+    def _in_frame(self, number: int) -> list[Person]:
+        region = Region(0.0, 0.0, 0.0, 0.0)  # regions are not used
+        return [Person(keypoints, region) for keypoints in self._people.get(number, [])]
 
 
-def _person(keypoints: np.ndarray) -> Person:
-    return Person(keypoints, Region(0.0, 0.0, 0.0, 0.0))  # nobody looks there
+def _with_confidences(raw: RawKeypoints, remarks: list[str]) -> np.ndarray:
+    """Return the points `[P, K, 3]` of all people with confidences in [0, 1], decided once for all; 0 where missing."""
+    points = np.stack(raw.people)
+    missing = ~np.isfinite(points).all(2)
+    points[missing] = 0
+    scores = points[:, :, 2]
+    highest = float(scores.max())
+    if highest > MAX_PERCENT or np.abs(points[scores > 0, :2]).max(initial=0) > MAX_COORDINATE:
+        raise InputError(
+            f"{raw.source} has keypoints out of range, confidences up to {highest:.4g}; expected x, y and a confidence "
+            "up to 1, or up to 100 %."
+        )
+    if highest == 2 and np.isin(scores, (0, 1, 2)).all():
+        scores /= 2  # flags of COCO: 2 is visible, 1 hidden
+    elif highest > MAX_SCORE:
+        scores /= 100
+        remarks.append(f"the confidences go up to {highest:.0f} and are taken for percentages.")
+    elif highest > USUAL_SCORE:
+        remarks.append(f"the confidences go up to {highest:.1f}; joints of {SURE:g} and more are used.")
+    if raw.is_openpose:
+        scores *= SURE / OPENPOSE_SURE
+    np.clip(scores, 0, 1, out=scores)
+    num_present = int((scores > 0).sum())
+    share = (scores >= SURE).sum() / max(1, num_present)
+    if num_present == 0:
+        raise InputError(f"{raw.source} has no joint with a confidence above 0; expected x, y and a confidence.")
+    if share < FEW_SURE:
+        remarks.append(f"only {100 * share:.0f} % of the joints are sure; those of lower confidence are left out.")
+    return points
 
 
-def read_openpose(folder: Path) -> dict[int, list[np.ndarray]]:
-    """OpenPose's files, one a frame, `..._000000000012_keypoints.json` being frame 12: people's keypoints by frame.
+def _in_pixels(
+    points: np.ndarray,
+    raw: RawKeypoints,
+    frame_size: tuple[int, ...],
+    stored_size: tuple[int, ...],
+    remarks: list[str],
+) -> np.ndarray:
+    """Convert points `[P, K, 3]` to pixels of the video's frames, from pixels of other images or shares of the frame.
 
-    Raises InputError where a file is damaged or there is none.
+    Args:
+        points: Points with confidences; their coordinates are changed.
+        raw: Content of the files.
+        frame_size: Height and width of the video's frames, upright and with square pixels.
+        stored_size: Height and width as stored, on which other estimators work.
+        remarks: List to which assumptions are appended.
     """
-    files = {
-        int(match[1]): path for path in folder.iterdir() if (match := re.search(r"(\d+)_keypoints\.json$", path.name))
-    }
-    if not files:
-        raise InputError(f"{folder} has no files such as clip_000000000000_keypoints.json; expected OpenPose's output.")
-    return {number: [_joints(one["pose_keypoints_2d"], path, OPENPOSE_SURE) for one in _people(path)]
-            for number, path in sorted(files.items())}  # fmt: skip
+    sizes = (stored_size, stored_size[::-1], frame_size)
+    as_stored = next(s for s in sizes if s[0] == frame_size[0] or s[1] == frame_size[1])
+    video, images, stored = (np.array(size[::-1], float) for size in (frame_size, raw.size or as_stored, as_stored))
+    is_padded = ((images >= video) & (images - video < PADDING)).all()
+    aspects = [abs(np.log(images[0] / images[1] * size[1] / size[0])) for size in (video, stored)]
+    if not is_padded and min(aspects) > ASPECT_TOLERANCE:
+        raise InputError(
+            f"{raw.source} is of images of {images[0]:.0f} x {images[1]:.0f}, the video has {video[0]:.0f} x "
+            f"{video[1]:.0f}; expected the same proportions. Find the keypoints on the video itself."
+        )
+    has_position = (points[:, :, :2] != 0).any(2)
+    scale = _scale_of(points[(points[:, :, 2] > 0) & has_position, :2], raw)
+    if scale == "-1 to 1":
+        points[:, :, :2] = (points[:, :, :2] + 1) / 2
+    else:
+        points[~has_position, 2] = 0  # (0, 0) stands for missing points
+    if scale == "pixels":
+        points[:, :, :2] *= 1 if is_padded else video / images
+    else:
+        points[:, :, :2] *= images if is_padded else video
+        remarks.append(f"the coordinates are taken for {scale}, from edge to edge of the frame.")
+    return points
 
 
-def _people(path: Path) -> list[dict[str, Any]]:
-    content = _json(path)
-    people = content.get("people") if isinstance(content, dict) else None
-    if not isinstance(people, list) or not all(isinstance(one, dict) and "pose_keypoints_2d" in one for one in people):
-        raise InputError(f"{path} has no list of people with pose_keypoints_2d; expected OpenPose's JSON.")
-    return [one for one in people if one["pose_keypoints_2d"]]
+def _scale_of(coordinates: np.ndarray, raw: RawKeypoints) -> Literal["pixels", "0 to 1", "-1 to 1"]:
+    """Return the scale of the coordinates `[N, 2]` of all points."""
+    if not len(coordinates) or np.quantile(np.abs(coordinates), 1 - OUTLIERS) > MAX_SHARE:
+        return "pixels"
+    negative = float((coordinates < 0).mean())
+    if negative > (OUTLIERS if raw.is_openpose else MANY_NEGATIVE):  # OpenPose has no joints outside the frame
+        return "-1 to 1"
+    if negative > FEW_NEGATIVE:
+        raise InputError(
+            f"{raw.source} has normalised coordinates, {100 * negative:.0f} % of them negative, which can be of 0 to 1 "
+            "or of -1 to 1; expected coordinates in pixels."
+        )
+    return "0 to 1"
 
 
-def read_coco(path: Path) -> dict[int, list[np.ndarray]]:
-    """A COCO keypoint file: people's keypoints by frame.
+def _numbers_in_video(raw: RawKeypoints, num_frames: int, remarks: list[str]) -> list[int]:
+    """Return the number in the video of each person's frame; 0 is the video's first frame.
 
-    With a list of `images`, the frames are those images in the order of their ids; a bare list of results has the
-    frame's number, from 0, as its image_id. Raises InputError for anything else.
+    Args:
+        raw: Keypoints with the numbers of the files.
+        num_frames: Number of the video's frames, as declared; 0 if unknown.
+        remarks: List to which assumptions are appended.
     """
-    content = _json(path)
-    found = content.get("annotations") if isinstance(content, dict) else content
-    if not isinstance(found, list) or not all(isinstance(one, dict) and "keypoints" in one for one in found):
-        raise InputError(f"{path} is no COCO keypoint file: expected annotations with image_id and keypoints.")
-    try:
-        images = content.get("images") if isinstance(content, dict) else None
-        order = {one: k for k, one in enumerate(sorted(image["id"] for image in images))} if images else None
-        people: dict[int, list[np.ndarray]] = {}
-        for one in found:
-            number = order[one["image_id"]] if order else int(one["image_id"])
-            people.setdefault(number, []).append(_joints(one["keypoints"], path, None))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} has an annotation without a known image_id ({error!r}); expected COCO's.") from error
+    lowest, highest, first = min(raw.listed), max(raw.listed), 0
+    if raw.is_complete and len(raw.listed) == num_frames:
+        ranks = {number: rank for rank, number in enumerate(sorted(raw.listed))}
+        if highest != num_frames - 1:
+            remarks.append(f"the frames are numbered {lowest} to {highest}; {lowest} is taken for the first.")
+        return [ranks[number] for number in raw.frames]
+    if lowest > 0 and raw.first is not None:
+        first = raw.first
+    elif lowest == 1 and (raw.is_complete or highest == num_frames):
+        first = 1
+        remarks.append("the frames are numbered from 1; 1 is taken for the video's first frame.")
+    elif lowest == 1:
+        remarks.append("no frame has the number 0; numbers are taken to count from 0. Check the preview.")
+    if num_frames and lowest - first >= num_frames:
+        raise InputError(
+            f"{raw.source} is of the frames {lowest} to {highest}, but the video has {_frames(num_frames)}, from 0; "
+            "expected keypoints of this video."
+        )
+    beyond = highest - first - num_frames + 1
+    if num_frames and beyond > 0:
+        remarks.append(
+            f"the numbers of the frames go up to {highest}, {beyond} beyond the end of the video, which has "
+            f"{_frames(num_frames)}. If the keypoints are of another version of it, they do not fit."
+        )
+    if raw.is_complete and beyond < -0.1 * num_frames:
+        remarks.append(f"the keypoints end with frame {highest}, but the video has {_frames(num_frames)}.")
+    return [number - first for number in raw.frames]
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"
+
+
+def _by_frame(joints: np.ndarray, numbers: list[int]) -> dict[int, list[np.ndarray]]:
+    """Group people who have a joint by their frames, in each frame at most `MAX_PEOPLE`, the most confident."""
+    people: dict[int, list[np.ndarray]] = {}
+    for keypoints, number in zip(joints, numbers, strict=True):
+        if (keypoints[:, 2] > 0).any():
+            people.setdefault(number, []).append(keypoints)
+    for number, in_frame in people.items():
+        if len(in_frame) > MAX_PEOPLE:
+            people[number] = sorted(in_frame, key=lambda keypoints: -keypoints[:, 2].mean())[:MAX_PEOPLE]
     return people
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no {path}; expected a folder of OpenPose JSON or a COCO keypoint file.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); expected keypoints.") from error
-
-
-def _joints(flat: Any, path: Path, sure: float | None) -> np.ndarray:
-    """x, y, confidence, x, y, ... as `[J, 3]`; what the format does not have has confidence 0.
-
-    `sure` is the confidence that counts as one half; None: COCO's, scores or 2 for seen and 1 for hidden.
-    """
-    try:
-        points = np.array(flat, float).reshape(-1, 3)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} has keypoints that are no triples of numbers ({error}).") from error
-    if len(points) not in _ORDERS or not np.isfinite(points).all() or np.abs(points).max(initial=0) > 1e6:
-        counts = ", ".join(map(str, _ORDERS))
-        raise InputError(f"{path} has {len(points)} keypoints, or no finite ones; expected {counts} of a known order.")
-    flags = sure is None and points[:, 2].max() > 1
-    trust = points[:, 2] / 2 if flags else points[:, 2] * (SURE / sure if sure else 1.0)
-    joints = np.zeros((len(SKELETON), 3), np.float32)
-    for (x, y, _), confidence, name in zip(points, np.clip(trust, 0, 1), _ORDERS[len(points)], strict=True):
-        if name != "-":
-            joints[JOINT_INDEX[name]] = (x, y, confidence)
-    for name, pair in _MIDDLES.items():
-        ends = joints[[JOINT_INDEX[one] for one in pair]]
-        if joints[JOINT_INDEX[name], 2] == 0 and (ends[:, 2] > 0).all():
-            joints[JOINT_INDEX[name]] = (*ends[:, :2].mean(0), ends[:, 2].min())
-    return joints
-
-
-# poses.npz --------------------------------------------------------------------------------------------------------
-
-
-KEYS = ("names", "joints", "keypoints", "windows", "frame_sizes", "size", "fps")
-
-
-@dataclass(frozen=True)
-class Poses:
-    """What `extract` wrote beside its pictures, one row a picture, in the order of their numbers."""
-
-    names: list[str]
-    """train/frame000001, ..."""
-    keypoints: np.ndarray
-    """float32 `[N, J, 3]`: x, y in pixels of the pictures, confidence; NaN where nobody was found."""
-    windows: np.ndarray
-    """What was cut out of the source's frames, `[N, 4]`: left, top, width, height in its pixels."""
-    frame_sizes: np.ndarray
-    """Height and width of the source's frames, `[N, 2]`."""
-    size: tuple[int, int]
-    """Height and width of the pictures."""
-    fps: float
-
-    @property
-    def view(self) -> tuple[float, ...] | None:
-        """The one window of all pictures, left, top, width, height in shares of the frame; then the frame's aspect.
-
-        None where windows differ: another camera, or one that follows.
-        """
-        (height, width), shares = self.frame_sizes[0], self.windows / self.frame_sizes[:, [1, 0, 1, 0]]
-        if not (np.ptp(shares, axis=0) < 1e-6).all() or (self.frame_sizes != self.frame_sizes[0]).any():
-            return None
-        return (*(float(share) for share in shares[0]), float(width / height))
-
-    def in_source(self) -> np.ndarray:
-        """The keypoints in pixels of the source, where a window that followed the person does not hide their path."""
-        moved = self.keypoints.astype(float)
-        scale = self.windows[:, None, 2:] / np.array(self.size[::-1])
-        moved[:, :, :2] = moved[:, :, :2] * scale + self.windows[:, None, :2]
-        return moved.astype(np.float32)
-
-
-def read_poses(path: Path) -> Poses:
-    """A poses.npz. Raises InputError where it is missing, damaged or of another kind; nothing in it is run."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            # An entry of the archive that is no array comes as bytes.
-            found = {key: np.asarray(arrays[key]) for key in KEYS}
-            names, joints = found["names"].tolist(), found["joints"].tolist()
-            keypoints, windows = found["keypoints"].astype(np.float32), found["windows"].astype(float)
-            frame_sizes = found["frame_sizes"].astype(float)
-            height, width = (int(side) for side in found["size"])
-            fps = float(found["fps"])
-    except FileNotFoundError as error:
-        raise InputError(f"There is no {path}; expected what 'posecast extract' writes.") from error
-    except Exception as error:  # zipfile, zlib and numpy raise nearly anything on damaged bytes
-        raise InputError(f"{path} cannot be read ({error}); expected what 'posecast extract' writes.") from error
-    num = len(names) if isinstance(names, list) else 0
-    fits = joints == [joint.name for joint in SKELETON] and keypoints.shape == (num, len(SKELETON), 3)
-    fits = fits and frame_sizes.shape == (num, 2) and (frame_sizes > 0).all()
-    if not fits or windows.shape != (num, 4) or num == 0 or not (0 < fps < 1000 and min(height, width) > 0):
-        raise InputError(f"{path} holds other joints or shapes than this posecast's; extract the video again.")
-    return Poses(names, keypoints, windows, frame_sizes, (height, width), fps)
+def _check_positions(joints: np.ndarray, raw: RawKeypoints, frame_size: tuple[int, ...], remarks: list[str]) -> None:
+    """Raise InputError if most sure joints lie outside the frame; add a remark if they all lie in one corner."""
+    shares = joints[joints[:, :, 2] >= SURE, :2] / np.array(frame_size[1::-1])
+    if not len(shares):
+        return
+    outside = float(((shares < 0) | (shares > 1)).any(1).mean())
+    if outside > 0.5:
+        raise InputError(
+            f"In {raw.source}, {100 * outside:.0f} % of the joints lie outside the video's frame of {frame_size[1]} x "
+            f"{frame_size[0]}; expected keypoints of this video, in its pixels."
+        )
+    if (np.quantile(shares, 1 - OUTLIERS, axis=0) < CORNER).all():
+        remarks.append(
+            "all joints lie in the upper left quarter of the frame. If the person does not, the keypoints are of a "
+            "smaller version of the video; find them on the video itself."
+        )

@@ -1,7 +1,7 @@
-"""What was found in one video: a person's keypoints at an even rate, and where scenes change.
+"""Track of one person through a video: keypoints at a constant rate, and the scenes of the video.
 
-In: frames and sightings, one by one. Out: a `Track`, on disk from time to time; its scenes, with short gaps filled.
-Knows no estimator and no pictures. Next: `diagnostics.py`, which says what is wrong with it.
+In: keypoints of one frame after the other. Out: a `Track`, which can be saved; its `Scene`s, with short gaps filled.
+Next: `tracking.py` makes tracks, `diagnostics.py` describes them.
 """
 
 from __future__ import annotations
@@ -19,36 +19,41 @@ from posecast.data.pose_maps import SKELETON, SURE
 from posecast.files import write_bytes
 
 SHORT_GAP_S = 0.3
-"""A joint out of sight for no longer than this is bridged by a straight line."""
+"""Longest gap of a joint, in seconds, that is filled by linear interpolation."""
 
 
 @dataclass
 class Track:
-    """One video, frame by frame as far as it has been looked at; T grows."""
+    """Frames of one video that have been processed so far."""
 
     fps: float
     keypoints: list[np.ndarray] = field(default_factory=list)
-    """float32 `[J, 3]` for each frame: x, y in pixels of the source, confidence; NaN where the person was not found."""
+    """float32 `[J, 3]` of each frame: x, y in pixels of the source, confidence; NaN where the person was not found."""
     changes: list[float] = field(default_factory=list)
-    """How much each frame differs from the one before; see `shot_changes.py`."""
+    """Difference of each frame from the one before; see `data/shot_changes.py`."""
     cuts: list[int] = field(default_factory=list)
-    """The frames that begin a new scene; 0 is not named."""
+    """Frames that begin a new scene, without frame 0."""
     shifts: list[tuple[int, float, float]] = field(default_factory=list)
-    """A frame; how far the picture moved right and down since the shift before, in shares of its width and height."""
+    """Frame, and camera shift to the right and down since the entry before, as shares of width and height."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What else is known of the source, as JSON has it: its size, its gaps in time, what the follower remembers."""
+    """JSON values about the source: its size, the gaps between its frames, the tracker's memory."""
 
     def __len__(self) -> int:
         return len(self.keypoints)
 
     def add(self, keypoints: np.ndarray | None, change: float) -> None:
-        """One more frame; None where the person was not found."""
+        """Add a frame.
+
+        Args:
+            keypoints: `[J, 3]`, or None if the person was not found.
+            change: Difference from the frame before.
+        """
         nobody = np.full((len(SKELETON), 3), np.nan, np.float32)
         self.keypoints.append(nobody if keypoints is None else keypoints.astype(np.float32))
         self.changes.append(change)
 
     def save(self, path: Path) -> None:
-        """Write the track whole or not at all."""
+        """Write the track, atomically."""
         content = io.BytesIO()
         np.savez(
             content,
@@ -62,7 +67,11 @@ class Track:
 
     @classmethod
     def load(cls, path: Path) -> Track:
-        """What `save` wrote. Raises OSError, ValueError or KeyError where the file is another or damaged."""
+        """Read what `save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: The file is damaged or of another kind.
+        """
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             shifts = [(int(frame), right, down) for frame, right, down in arrays["shifts"].tolist()]
@@ -71,57 +80,64 @@ class Track:
 
 
 class Scene(NamedTuple):
-    """A part of a track without a cut, in which the person is seen at its start and at its end."""
+    """Part of a track without a cut that starts and ends with a frame in which the person was found."""
 
     first: int
-    """Its first frame in the track."""
+    """Index of its first frame in the track."""
     keypoints: np.ndarray
-    """float32 `[T, J, 3]`, short gaps filled; unsure joints keep their low confidence, missing ones are NaN."""
+    """float32 `[T, J, 3]`, with short gaps filled; unsure joints keep their low confidence, missing ones are NaN."""
     filled: np.ndarray
-    """bool `[T, J]`: which of them were not seen but bridged."""
-
+    """Joints that were interpolated, bool `[T, J]`."""
     found: np.ndarray
-    """bool `[T]`: where the estimator found somebody."""
+    """Frames in which the estimator found the person, bool `[T]`."""
 
     def part(self, start: int, stop: int) -> Scene:
-        """A part of the scene as a scene."""
+        """Return frames `start` to `stop` as a scene."""
         return Scene(self.first + start, *(values[start:stop] for values in self[1:]))
 
     @property
     def drawn(self) -> np.ndarray:
-        """The keypoints as they are drawn: what is unsure has confidence 0, `[T, J, 3]`."""
+        """Keypoints as drawn on pose maps, `[T, J, 3]`; unsure ones have confidence 0."""
         return only_sure(self.keypoints)
 
 
 def only_sure(keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints `[..., J, 3]` with confidence 0 where it is below one half, or where the joint is missing."""
+    """Return keypoints `[..., J, 3]` whose confidence is 0 if it is below 0.5 or the joint is missing."""
     sure = np.nan_to_num(keypoints[..., 2:], nan=0.0) >= SURE
     return np.where(sure, keypoints, np.float32(0))
 
 
 def scenes(track: Track) -> list[Scene]:
-    """The track cut where the scene changes; each begins and ends with a frame that shows somebody.
+    """Split a track at its cuts into scenes, each from the first to the last frame with a sure joint.
 
     Parts with fewer than two such frames are left out.
     """
-    found = []
+    parts = []
     edges = [0, *track.cuts, len(track)]
     for start, stop in itertools.pairwise(edges):
         raw = np.array(track.keypoints[start:stop], np.float32).reshape(-1, len(SKELETON), 3)
         keypoints, filled = fill_gaps(raw, track.fps)
-        seen = np.flatnonzero((np.nan_to_num(keypoints[:, :, 2]) >= SURE).any(1))
-        if len(seen) >= 2:
-            part = slice(seen[0], seen[-1] + 1)
-            there = np.isfinite(raw[part, :, 0]).any(1)
-            found.append(Scene(start + int(seen[0]), keypoints[part], filled[part], there))
-    return found
+        visible = np.flatnonzero((np.nan_to_num(keypoints[:, :, 2]) >= SURE).any(1))
+        if len(visible) >= 2:
+            part = slice(visible[0], visible[-1] + 1)
+            found = np.isfinite(raw[part, :, 0]).any(1)
+            parts.append(Scene(start + int(visible[0]), keypoints[part], filled[part], found))
+    return parts
 
 
 def fill_gaps(keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints `[T, J, 3]` with every joint's short gaps bridged, and which were: bool `[T, J]`.
+    """Interpolate every joint's short gaps linearly.
 
-    A gap is where a joint is missing or unsure between two moments at which it is sure; a bridge has the lower
-    confidence of the two. Longer gaps, the start and the end stay as they are.
+    In a gap, a joint is missing or unsure between two frames in which it is sure. Longer gaps, the start and the end
+    stay unchanged.
+
+    Args:
+        keypoints: float32 `[T, J, 3]`.
+        fps: Frames per second.
+
+    Returns:
+        Keypoints `[T, J, 3]`, in gaps with the lower confidence of both ends, and the interpolated joints, bool
+        `[T, J]`.
     """
     keypoints = keypoints.copy()
     filled = np.zeros(keypoints.shape[:2], bool)

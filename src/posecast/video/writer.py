@@ -1,7 +1,7 @@
-"""Video files written frame by frame: GIF, WebP, MP4, or a folder of PNGs.
+"""Writers of video files, frame by frame: GIF, WebP, MP4, or a folder of PNGs.
 
-In: uint8 frames `[H, W, 3]`, RGB, one at a time; a video is never held whole. Out: a file that appears under its name
-only when it is complete. Knows no torch. Next: `audio.py` lays sound under an MP4.
+In: RGB frames, uint8 `[H, W, 3]`, one at a time. Out: a file or folder that gets its name only when it is complete.
+Next: `audio.py` adds sound to an MP4.
 """
 
 from __future__ import annotations
@@ -16,24 +16,33 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 from PIL import Image
 
 from posecast.data.images import enlarged
 from posecast.errors import InputError
 from posecast.files import WRITING, replacing
+from posecast.video.containers import open_mp4
+from posecast.video.rgb import bt709_frame, tag_bt709
 
 
 class VideoWriter:
-    """What `open_writer` gives: `write(frame)` for each frame, all of one size."""
+    """Open video that receives frames of one size; made by `open_writer`.
+
+    Attributes:
+        num_frames: Number of frames written.
+    """
 
     def __init__(self, encoder: _Gif | _Webp | _Mp4 | _PngFolder, scale: int) -> None:
         self._encoder, self._scale = encoder, scale
         self._shape, self.num_frames = (0, 0, 0), 0
 
     def write(self, frame: np.ndarray) -> None:
-        """Encode uint8 `[H, W, 3]` at once; the frame is not kept."""
+        """Encode a frame, uint8 `[H, W, 3]`, without keeping it.
+
+        Raises:
+            ValueError: The frame has another size than the first.
+        """
         if self.num_frames and frame.shape != self._shape:
             raise ValueError(f"Frame {self.num_frames} is {frame.shape}; the first was {self._shape}.")
         self._shape = frame.shape
@@ -45,11 +54,23 @@ class VideoWriter:
 def open_writer(
     path: str | Path, *, fps: float = 25.0, scale: int = 1, names: Sequence[str] = ()
 ) -> Iterator[VideoWriter]:
-    """Write a video frame by frame; the ending of `path` chooses the format.
+    """Open a video for writing, in the format of the ending of `path`.
 
-    `.gif` (256 colours a frame), `.webp` (lossy), `.mp4` (H.264; odd sides get one pixel more), or no ending:
-    a new folder with a PNG for each frame, called after `names` where given. `scale` turns every pixel into
-    a square. As many frames come out as went in, identical neighbours included.
+    Every frame is written, also if it equals the one before.
+
+    Args:
+        path: `.gif` (256 colours per frame), `.webp` (lossy), `.mp4` (H.264 with BT.709 tags; odd sides get one more
+            pixel), or a name without ending for a new folder with a PNG per frame.
+        fps: Frames per second.
+        scale: Side of the square that each pixel becomes.
+        names: Names of the PNGs without ending; frame000000, ... if empty.
+
+    Yields:
+        A writer. The file or folder appears when the context ends without an exception.
+
+    Raises:
+        InputError: The ending is unknown, the folder is in use, or `fps` is out of range.
+        ValueError: No frame was written to a file.
 
     >>> with open_writer("turn.gif", scale=4) as video:  # doctest: +SKIP
     ...     for frame in frames:
@@ -58,11 +79,11 @@ def open_writer(
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (*_ENCODERS, ""):
-        raise InputError(f"{path} ends in {kind}; choose .gif, .mp4, .webp or, for a folder of PNGs, nothing.")
+        raise InputError(f"{path} ends in {kind}; choose .gif, .mp4, .webp or, for a folder of PNGs, no ending.")
     if path.is_dir() and (kind or any(path.iterdir())):
-        raise InputError(f"The folder {path} is already there; choose a free name, or remove it.")
-    if not fps > 0:
-        raise InputError(f"A video cannot have {fps} frames per second; choose a number above 0.")
+        raise InputError(f"The folder {path} already exists; choose another name, or remove it.")
+    if not 0.01 <= fps <= 1000:
+        raise InputError(f"A video cannot have {fps:g} frames per second; choose a number from 0.01 to 1000.")
     if kind == "":
         with _new_folder(path) as folder:
             yield VideoWriter(_PngFolder(folder, names), scale)
@@ -77,24 +98,26 @@ def open_writer(
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """What `replacing` is for a file: a folder to fill, which bears the name `path` after a clean end only."""
+    """Yield a folder to fill, which is renamed to `path` if the context ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as temporary:
         folder = Path(temporary) / path.name
-        folder.mkdir()  # not the temporary folder itself, which is private to this user
+        folder.mkdir()  # the temporary folder itself is private to this user
         yield folder
         if path.is_dir():
-            path.rmdir()  # it was seen to be empty
+            path.rmdir()  # `open_writer` has checked that it is empty
         folder.rename(path)
 
 
 def _ticks(index: int, fps: float, per_second: int) -> int:
-    """How many whole ticks frame `index` is shown, such that rounding never adds up."""
+    """Return the duration of frame `index` in whole ticks, such that rounding errors do not accumulate."""
     return round((index + 1) * per_second / fps) - round(index * per_second / fps)
 
 
 @dataclass(frozen=True)
 class _PngFolder:
+    """Folder with a PNG for each frame."""
+
     folder: Path
     names: Sequence[str]
 
@@ -105,25 +128,25 @@ class _PngFolder:
 
 @dataclass(frozen=True)
 class _Gif:
-    """Pillow compresses each frame as a GIF of its own, and we string them together.
+    """Animated GIF, joined from frames that Pillow compresses one by one.
 
-    Pillow's own animations merge identical neighbours, and keep every frame to do so.
+    Pillow's animations merge identical neighbours, and keep all frames in memory for it.
     """
 
     file: BinaryIO
     fps: float
 
     def add(self, frame: np.ndarray, index: int) -> None:
-        # Without dithering: its noise would crawl from frame to frame. Up to 256 colours this is exact.
-        picture = Image.fromarray(frame).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        still = _saved(picture, "GIF", interlace=0)
+        # The noise of dithering would change from frame to frame. Up to 256 colours are exact without it.
+        quantized = Image.fromarray(frame).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        still = _saved(quantized, "GIF", interlace=0)
         table_bits = still[10] & 7
         table_end = 13 + 3 * 2 ** (table_bits + 1)
         table, image = still[13:table_end], still[table_end:-1]
         if index == 0:
-            loop_for_ever = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
-            self.file.write(b"GIF89a" + still[6:10] + b"\0\0\0" + loop_for_ever)
-        hundredths = max(2, _ticks(index, self.fps, 100))  # browsers slow anything shorter down to 10
+            loop_forever = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+            self.file.write(b"GIF89a" + still[6:10] + b"\0\0\0" + loop_forever)
+        hundredths = max(2, _ticks(index, self.fps, 100))  # browsers show shorter frames for 10
         self.file.write(struct.pack("<4sHBB", b"!\xf9\x04\x04", hundredths, 0, 0))
         self.file.write(image[:9] + bytes([0x80 | table_bits]) + table + image[10:])
 
@@ -133,9 +156,9 @@ class _Gif:
 
 @dataclass(frozen=True)
 class _Webp:
-    """Pillow compresses each frame as a still, and we string them together in the WebP container.
+    """Animated WebP, joined from frames that Pillow compresses one by one.
 
-    libwebp's own animation encoder merges identical neighbours, and keeps the whole file in memory.
+    libwebp's animation encoder merges identical neighbours, and keeps the whole file in memory.
     """
 
     file: BinaryIO
@@ -146,8 +169,8 @@ class _Webp:
         width_height = b"".join(struct.pack("<I", frame.shape[k] - 1)[:3] for k in (1, 0))
         if index == 0:
             self.file.write(b"RIFF\0\0\0\0WEBP")
-            self._chunk(b"VP8X", b"\x02\0\0\0" + width_height)  # the flag says: animated
-            self._chunk(b"ANIM", b"\0" * 6)  # black behind, looping for ever
+            self._chunk(b"VP8X", b"\x02\0\0\0" + width_height)  # 2: animated
+            self._chunk(b"ANIM", b"\0" * 6)  # black background, endless loop
         milliseconds = struct.pack("<I", _ticks(index, self.fps, 1000))[:3]
         self._chunk(b"ANMF", b"\0" * 6 + width_height + milliseconds + b"\x02" + still[12:])
 
@@ -160,16 +183,18 @@ class _Webp:
         self.file.write(size_field)
 
 
-def _saved(picture: Image.Image, file_format: str, **options: int) -> bytes:
+def _saved(image: Image.Image, file_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 class _Mp4:
+    """MP4 with H.264, encoded by PyAV."""
+
     def __init__(self, file: BinaryIO, fps: float) -> None:
         self._rate = Fraction(fps).limit_denominator(1001)
-        self._container = av.open(file, "w", format="mp4")
+        self._container = open_mp4(file)
 
     def add(self, frame: np.ndarray, index: int) -> None:
         height, width = frame.shape[:2]
@@ -178,9 +203,10 @@ class _Mp4:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "14"})
             self._stream.height, self._stream.width = frame.shape[:2]
             self._stream.pix_fmt = "yuv420p"
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-        picture.pts, picture.time_base = index, 1 / self._rate
-        self._container.mux(self._stream.encode(picture))
+            tag_bt709(self._stream.codec_context)
+        decoded = bt709_frame(frame)
+        decoded.pts, decoded.time_base = index, 1 / self._rate
+        self._container.mux(self._stream.encode(decoded))
 
     def finish(self) -> None:
         self._container.mux(self._stream.encode(None))

@@ -1,1 +1,1 @@
-"""The synthetic dancer: choreography, body, pictures, and a data set of them."""
+"""Synthetic dancer: choreography, kinematics, rendering, and a data set."""

@@ -1,7 +1,7 @@
-"""What the dancer does: a shuffled repertoire of moves, as joints in space over time.
+"""Choreography of the dancer: a shuffled repertoire of motions, as joint positions over time.
 
-In: a number of frames, a generator, a build. Out: joints `[T, J, 3]` in statures: x right, y up from the
-floor, z towards the camera. Knows no pixels and no clothes. Next: `dance.py`, which looks at it and paints.
+In: a number of frames, a generator, a build. Out: joints `[T, J, 3]` in units of the dancer's stature: x right, y up
+from the floor, z towards the camera. Next: `dance.py`, which projects and renders them.
 """
 
 from __future__ import annotations
@@ -14,73 +14,82 @@ import numpy as np
 from posecast.data.dancer.kinematics import CHANNELS, Build, Track, pose_joints
 
 STRIDE = 0.42
-"""Statures covered by one step of a walk."""
+"""Length of one step of a walk, in statures."""
 
 
 @dataclass
-class _Score:
-    """A choreography while it is written: pieces of every channel, and where the last piece left the dancer."""
+class _Draft:
+    """Choreography under construction: segments of every channel, and the dancer's position after the last one."""
 
     rng: np.random.Generator
     half_width: float
     x: float = 0.0
     yaw: float = 0.0
     num_frames: int = 0
-    pieces: list[Track] = field(default_factory=list)
+    segments: list[Track] = field(default_factory=list)
 
     def add(self, track: Track, num_frames: int) -> None:
         rest = {"x": np.float64(self.x), "yaw": np.float64(self.yaw)}
-        piece = {c: np.broadcast_to(track.get(c, rest.get(c, 0.0)), num_frames) for c in CHANNELS}
-        self.pieces.append(piece)
-        self.x, self.yaw = float(piece["x"][-1]), float(piece["yaw"][-1])
+        segment = {c: np.broadcast_to(track.get(c, rest.get(c, 0.0)), num_frames) for c in CHANNELS}
+        self.segments.append(segment)
+        self.x, self.yaw = float(segment["x"][-1]), float(segment["yaw"][-1])
         self.num_frames += num_frames
 
 
 def choreograph(num_frames: int, rng: np.random.Generator, half_width: float, build: Build) -> np.ndarray:
-    """Joints `[num_frames, J, 3]` of a dance in a picture whose edges lie at x = -half_width and half_width.
+    """Choreograph a dance.
 
-    Every choreography begins with a short stand somewhere, facing the camera as for a photo, and goes through the
-    whole repertoire in a new order before it repeats a move, so that two dances differ in order, tempo and size,
-    and little in what they show.
+    A dance begins with a short stand that faces the camera, as for a photo. It then goes through the complete
+    repertoire in random order before a motion is repeated, so that two dances differ in order, tempo and amplitude, but
+    little in the poses they show.
+
+    Args:
+        num_frames: Length of the dance.
+        rng: Generator of all choices.
+        half_width: Distance from the centre of the image to its edges, in statures.
+        build: Proportions of the dancer.
+
+    Returns:
+        Joints `[num_frames, J, 3]` in statures.
     """
-    score = _Score(rng, half_width, x=rng.uniform(-0.6, 0.6) * half_width)
-    score.add(_stand(np.zeros(8), 1.0), 8)
-    while score.num_frames < num_frames + _SOFTNESS:
-        for name in rng.permutation([*MOVES, "walk", "walk", "leave"]):
-            _add_move(score, str(name))
-    return pose_joints(_soften(score.pieces, num_frames), build)
+    draft = _Draft(rng, half_width, x=rng.uniform(-0.6, 0.6) * half_width)
+    draft.add(_stand(np.zeros(8), 1.0), 8)
+    while draft.num_frames < num_frames + _SOFTNESS:
+        for name in rng.permutation([*MOTIONS, "walk", "walk", "leave"]):
+            _add_motion(draft, str(name))
+    return pose_joints(_soften(draft.segments, num_frames), build)
 
 
-def _add_move(score: _Score, name: str) -> None:
-    rng = score.rng
+def _add_motion(draft: _Draft, name: str) -> None:
+    rng = draft.rng
     if name == "walk" or name == "leave":
-        _add_walk(score, leaving=name == "leave")
+        _add_walk(draft, leaving=name == "leave")
         return
-    if abs(score.x) > 0.8 * score.half_width:
-        _add_walk(score, leaving=False)
+    if abs(draft.x) > 0.8 * draft.half_width:
+        _add_walk(draft, leaving=False)
     num_frames = int(rng.integers(28, 46))
     beat = 2 * np.pi * np.arange(num_frames) / rng.uniform(28, 38)
-    track = MOVES[name](beat, rng.uniform(0.8, 1.1))
+    track = MOTIONS[name](beat, rng.uniform(0.8, 1.1))
     if rng.random() < 0.5:
         track = _mirrored(track)
     facing = rng.choice([0.0, 0.0, 0.6, -0.6, np.pi / 2, -np.pi / 2, np.pi])
-    turns = np.round((score.yaw - facing) / (2 * np.pi))  # the short way round
-    score.add({"yaw": facing + 2 * np.pi * turns + np.zeros(num_frames)} | track, num_frames)
+    turns = np.round((draft.yaw - facing) / (2 * np.pi))  # by the shorter way
+    draft.add({"yaw": facing + 2 * np.pi * turns + np.zeros(num_frames)} | track, num_frames)
 
 
-def _add_walk(score: _Score, leaving: bool) -> None:
-    """Walk to somewhere else in the picture, or until about half the body is outside."""
-    side = -np.sign(score.x) if score.x else score.rng.choice([-1.0, 1.0])
-    goal = side * score.half_width * (1.0 if leaving else score.rng.uniform(0.15, 0.7))
-    distance = goal - score.x
-    num_frames = max(12, int(abs(distance) / score.rng.uniform(0.024, 0.03)))
-    x = score.x + distance * np.arange(1, num_frames + 1) / num_frames
+def _add_walk(draft: _Draft, leaving: bool) -> None:
+    """Add a walk to another place in the image, or until about half the dancer is outside."""
+    side = -np.sign(draft.x) if draft.x else draft.rng.choice([-1.0, 1.0])
+    goal = side * draft.half_width * (1.0 if leaving else draft.rng.uniform(0.15, 0.7))
+    distance = goal - draft.x
+    num_frames = max(12, int(abs(distance) / draft.rng.uniform(0.024, 0.03)))
+    x = draft.x + distance * np.arange(1, num_frames + 1) / num_frames
     yaw = np.sign(distance) * np.pi / 2
-    yaw += 2 * np.pi * np.round((score.yaw - yaw) / (2 * np.pi))
-    phase = np.pi * np.abs(x - score.x) / STRIDE
-    score.add(_walk(phase, 1.0) | {"x": x, "yaw": np.full(num_frames, yaw)}, num_frames)
+    yaw += 2 * np.pi * np.round((draft.yaw - yaw) / (2 * np.pi))
+    phase = np.pi * np.abs(x - draft.x) / STRIDE
+    draft.add(_walk(phase, 1.0) | {"x": x, "yaw": np.full(num_frames, yaw)}, num_frames)
     if leaving:
-        score.add(_stand(np.zeros(16), 1.0), 16)
+        draft.add(_stand(np.zeros(16), 1.0), 16)
 
 
 def _mirrored(track: Track) -> Track:
@@ -92,19 +101,19 @@ def _mirrored(track: Track) -> Track:
 _SOFTNESS = 21
 
 
-def _soften(pieces: list[Track], num_frames: int) -> Track:
-    """Join the pieces and smooth every channel with one Hann window: cuts become transitions of 21 frames."""
+def _soften(segments: list[Track], num_frames: int) -> Track:
+    """Join the segments and smooth every channel with a Hann window: cuts become transitions of 21 frames."""
     window = np.hanning(_SOFTNESS + 2)[1:-1]
     window /= window.sum()
     tracks = {}
     for channel in CHANNELS:
-        joined = np.concatenate([piece[channel] for piece in pieces])
+        joined = np.concatenate([segment[channel] for segment in segments])
         joined = np.pad(joined, (_SOFTNESS // 2, 0), mode="edge")
         tracks[channel] = np.convolve(joined, window, mode="valid")[:num_frames]
     return tracks
 
 
-# The repertoire. Each takes the beat in radians and how big to move, and names the channels it uses.
+# The repertoire: each motion maps the beat in radians and an amplitude to the channels it uses.
 
 
 def _stand(beat: np.ndarray, size: float) -> Track:
@@ -175,7 +184,7 @@ def _twist(beat: np.ndarray, size: float) -> Track:
 
 
 def _ripple(beat: np.ndarray, size: float) -> Track:
-    """A wave that runs through both arms from hand to hand."""
+    """Return a wave that runs through both arms from hand to hand."""
     arms = {"arm_side_r": 1.5 + 0.35 * size * np.sin(beat), "elbow_side_r": 0.5 * size * np.sin(beat + 1.2)}
     other = {"arm_side_l": 1.5 - 0.35 * size * np.sin(beat), "elbow_side_l": -0.5 * size * np.sin(beat - 1.2)}
     return _stand(beat, size) | arms | other | {"tilt": 0.1 * size * np.sin(beat)}
@@ -207,7 +216,7 @@ def _hands_on_hips(beat: np.ndarray, size: float) -> Track:
     return _stand(beat, size) | arms | {"tilt": 0.14 * size * np.sin(beat), "head_turn": 0.4 * np.sin(beat / 2)}
 
 
-MOVES: dict[str, Callable[[np.ndarray, float], Track]] = {
+MOTIONS: dict[str, Callable[[np.ndarray, float], Track]] = {
     "stand": _stand,
     "raise arms": _raise_arms,
     "wave": _wave,

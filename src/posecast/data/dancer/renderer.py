@@ -1,7 +1,7 @@
-"""The dancer's looks, the room, and painting one into the other.
+"""Appearance of the dancer and the background, and their rendering.
 
-In: joints in statures, the scarf's swing, a look. Out: float32 pictures `[T, H, W, 3]` in [0, 1], evenly lit.
-Knows no moves and nothing random. Next: `dance.py`, which adds what the pose does not tell.
+In: joints in statures, the scarf's angle, a look. Out: float32 images `[T, H, W, 3]` in [0, 1], evenly lit.
+Next: `dance.py`, which adds the factors that poses do not determine.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from posecast.data.rasterizer import Capsules, paint_capsules
 Colour = tuple[int, int, int]
 
 FLOOR = 0.87
-"""Where the feet stand, as a share of the picture's height."""
+"""Height of the feet, as a share of the image height from the top."""
 SKIRTING = 0.755
-"""Where wall and floor meet."""
+"""Height of the edge between wall and floor, likewise."""
 LOOKING_DOWN = 0.16
-"""How far a point nearer to the camera by one stature moves down, in statures: the camera looks down a little."""
+"""Downward shift of a point that is one stature nearer, in statures: the camera looks slightly down."""
 
 SKINS: tuple[Colour, ...] = ((224, 172, 138), (141, 92, 62), (240, 200, 170), (104, 66, 46), (196, 140, 100))
 HAIRS: tuple[Colour, ...] = ((58, 38, 30), (30, 26, 28), (186, 140, 78), (22, 20, 24), (120, 56, 32))
@@ -36,7 +36,7 @@ OUTFITS: tuple[tuple[Colour, Colour, Colour, Colour], ...] = (
     ((214, 170, 76), (70, 62, 72), (60, 48, 44), (88, 132, 150)),
 )
 """Top, trousers, shoes, scarf."""
-ROOMS: tuple[tuple[Colour, Colour], ...] = (
+BACKGROUNDS: tuple[tuple[Colour, Colour], ...] = (
     ((176, 174, 168), (168, 156, 142)),
     ((164, 178, 184), (150, 146, 142)),
     ((190, 172, 152), (146, 126, 108)),
@@ -46,32 +46,32 @@ ROOMS: tuple[tuple[Colour, Colour], ...] = (
 
 @dataclass(frozen=True)
 class Look:
-    """One dancer in one room: what stays the same through all their dances."""
+    """Appearance of a dancer and their background, constant over all their dances."""
 
     skin: Colour
     hair: Colour
     outfit: tuple[Colour, Colour, Colour, Colour]
-    room: tuple[Colour, Colour]
+    background: tuple[Colour, Colour]
     long_hair: bool
     long_sleeves: bool
     girth: float
     stature: float
-    """As a share of the picture's height."""
+    """Height of the dancer, as a share of the image height."""
     build: Build
 
 
 CHOSEN_LOOKS = 30
-"""So many looks are put together from the colours above; the colours of all further ones are drawn."""
+"""Number of looks that combine the colours above; further looks have random colours."""
 
 
 def look_of(number: int) -> Look:
-    """Dancer `number`; among the first `CHOSEN_LOOKS`, neighbouring numbers never share an outfit."""
+    """Return dancer `number`; among the first `CHOSEN_LOOKS`, consecutive numbers have different outfits."""
     rng = np.random.default_rng(number)
     look = Look(
         skin=SKINS[number % len(SKINS)],
         hair=HAIRS[number % len(HAIRS)],
         outfit=OUTFITS[number % len(OUTFITS)],
-        room=ROOMS[number % len(ROOMS)],
+        background=BACKGROUNDS[number % len(BACKGROUNDS)],
         long_hair=number % 2 == 1,
         long_sleeves=number % 3 != 1,
         girth=float(rng.uniform(0.92, 1.14)),
@@ -80,42 +80,52 @@ def look_of(number: int) -> Look:
     )
     if number < CHOSEN_LOOKS:
         return look
-    wall = drawn_colour(rng, saturation=(0.05, 0.25), value=(0.6, 0.78))
-    floor = drawn_colour(rng, saturation=(0.05, 0.3), value=(0.45, 0.68))
-    # Trousers and shoes darker than top and scarf, as most people wear them.
-    outfit = [drawn_colour(rng, saturation=(0.2, 0.75), value=value) for value in ((0.35, 0.85), (0.18, 0.45))]
-    outfit += [drawn_colour(rng, saturation=(0.1, 0.6), value=(0.15, 0.8))]
-    outfit += [drawn_colour(rng, saturation=(0.4, 0.85), value=(0.6, 0.95))]
-    return dataclasses.replace(look, outfit=tuple(outfit), room=(wall, floor))
+    wall = _random_colour(rng, saturation=(0.05, 0.25), value=(0.6, 0.78))
+    floor = _random_colour(rng, saturation=(0.05, 0.3), value=(0.45, 0.68))
+    # Trousers and shoes are darker than top and scarf, as most people wear them.
+    outfit = [_random_colour(rng, saturation=(0.2, 0.75), value=value) for value in ((0.35, 0.85), (0.18, 0.45))]
+    outfit += [_random_colour(rng, saturation=(0.1, 0.6), value=(0.15, 0.8))]
+    outfit += [_random_colour(rng, saturation=(0.4, 0.85), value=(0.6, 0.95))]
+    return dataclasses.replace(look, outfit=tuple(outfit), background=(wall, floor))
 
 
-def drawn_colour(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
-    """A colour of any hue, with saturation and value (HSV, 0 to 1) drawn between two limits each."""
+def _random_colour(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+    """Draw a colour of any hue, with saturation and value (HSV, in [0, 1]) between two limits each."""
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(*saturation), rng.uniform(*value))
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def project(joints: np.ndarray, size: tuple[int, int], look: Look) -> np.ndarray:
-    """Joints in statures to x, y and nearness in pixels, `[T, J, 3]`: as seen from far away, a little from above."""
+    """Project joints in statures to x, y and depth (larger is nearer) in pixels, `[T, J, 3]`.
+
+    The projection is parallel, from slightly above.
+    """
     scale = look.stature * size[0]
     x = size[1] / 2 + scale * joints[..., 0]
     y = FLOOR * size[0] - scale * (joints[..., 1] - LOOKING_DOWN * joints[..., 2])
     return np.stack([x, y, scale * joints[..., 2]], axis=-1).astype(np.float32)
 
 
-def paint_figure(points: np.ndarray, swing: np.ndarray, size: tuple[int, int], look: Look) -> np.ndarray:
-    """The dancer in the room, float32 `[T, H, W, 3]`.
+def render_person(points: np.ndarray, swing: np.ndarray, size: tuple[int, int], look: Look) -> np.ndarray:
+    """Render the dancer in front of the background.
 
-    `points` is `[T, J, 3]` from `project`; `swing` `[T]` is the scarf's angle in radians.
+    Args:
+        points: Joints `[T, J, 3]` from `project`.
+        swing: Angle of the scarf in radians, `[T]`.
+        size: Height and width in pixels.
+        look: Appearance of dancer and background.
+
+    Returns:
+        float32 `[T, H, W, 3]`.
     """
     scale = look.stature * size[0]
-    canvas = paint_room(size, look) * _shadow(points, scale, size)[..., None]
-    paint_capsules(canvas, _Body(points, swing, scale, look).capsules())
+    canvas = _render_background(size, look) * _shadow(points, scale, size)[..., None]
+    paint_capsules(canvas, _Person(points, swing, scale, look).capsules())
     return canvas
 
 
-def paint_room(size: tuple[int, int], look: Look) -> np.ndarray:
-    """The empty room, float32 `[H, W, 3]`: a wall lit from above in two pools, and a floor."""
+def _render_background(size: tuple[int, int], look: Look) -> np.ndarray:
+    """Render the background, float32 `[H, W, 3]`: a wall with two pools of light from above, and a floor."""
     v = ((np.arange(size[0]) + 0.5) / size[0])[:, None]
     u = ((np.arange(size[1]) + 0.5) / size[1])[None]
     pools = np.exp(-(((u[..., None] - np.array([0.27, 0.76])) / 0.2) ** 2)).sum(axis=2)
@@ -123,29 +133,29 @@ def paint_room(size: tuple[int, int], look: Look) -> np.ndarray:
     floor = 0.66 + 0.55 * (v - SKIRTING) - 0.25 * (u - 0.5) ** 2
     edge = np.clip((v - SKIRTING) * size[0] + 0.5, 0, 1)
     line = 1 - 0.16 * np.exp(-(((v - SKIRTING) / 0.012) ** 2))
-    wall_colour, floor_colour = (np.array(colour) / 255 for colour in look.room)
-    room = wall[..., None] * wall_colour * (1 - edge[..., None]) + floor[..., None] * floor_colour * edge[..., None]
+    wall_colour, floor_colour = (np.array(colour) / 255 for colour in look.background)
+    image = wall[..., None] * wall_colour * (1 - edge[..., None]) + floor[..., None] * floor_colour * edge[..., None]
     vignette = 1 - 0.35 * ((u - 0.5) ** 2 + (v - 0.5) ** 2)
-    return np.clip(1.06 * room * (line * vignette)[..., None], 0, 1).astype(np.float32)
+    return np.clip(1.06 * image * (line * vignette)[..., None], 0, 1).astype(np.float32)
 
 
 def _shadow(points: np.ndarray, scale: float, size: tuple[int, int]) -> np.ndarray:
-    """What share of the light reaches each pixel of the floor, `[T, H, W]`: less under the feet and the body."""
+    """Return the share of light that reaches each pixel, `[T, H, W]`: less under the feet and the trunk."""
     feet = [points[:, [JOINT_INDEX[f"{side}_{part}"] for part in ("heel", "toe")]] for side in ("left", "right")]
     spots = [(foot.mean(axis=1), 0.095, 0.024, 0.3) for foot in feet]
     spots.append((points[:, JOINT_INDEX["mid_hip"]] + np.array([0.07 * scale, 0, 0], np.float32), 0.24, 0.05, 0.26))
     x, y = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     light = np.ones((len(points), *size), np.float32)
-    for where, wide, high, darkness in spots:
-        ground = FLOOR * size[0] + LOOKING_DOWN * where[:, 2]
-        across = np.exp(-(((x - where[:, :1]) / (wide * scale)) ** 2)).astype(np.float32)
-        down = np.exp(-(((y - ground[:, None]) / (high * scale)) ** 2)).astype(np.float32)
+    for centre, width, height, darkness in spots:
+        ground = FLOOR * size[0] + LOOKING_DOWN * centre[:, 2]
+        across = np.exp(-(((x - centre[:, :1]) / (width * scale)) ** 2)).astype(np.float32)
+        down = np.exp(-(((y - ground[:, None]) / (height * scale)) ** 2)).astype(np.float32)
         light *= 1 - (darkness * down)[:, :, None] * across[:, None]
     return light
 
 
-class _Body:
-    """The dancer as capsules, in statures, each with a nearness that decides what hides what."""
+class _Person:
+    """The dancer as capsules; sizes are in statures, and depth decides which capsule hides another."""
 
     def __init__(self, points: np.ndarray, swing: np.ndarray, scale: float, look: Look) -> None:
         self.scale, self.look, self.swing = scale, look, swing
@@ -153,7 +163,7 @@ class _Body:
         self.rows: list[tuple[np.ndarray, ...]] = []
 
     def capsules(self) -> Capsules:
-        """Everything, farthest first."""
+        """Return the capsules of the person, farthest first."""
         self._legs()
         self._trunk()
         self._arms()
@@ -173,7 +183,7 @@ class _Body:
         flatness: float = 1.0,
         roundness: float = 0.7,
     ) -> None:
-        """`radii` at start, end and, added, in the middle. `nearer` lifts it in front of what is as far away."""
+        """Add a capsule; `radii` are at start, at end and added in the middle, `nearer` is added to its depth."""
         width = [np.broadcast_to(r * self.scale, len(start)) for r in (*radii, 0.0)[:3]]
         shape = np.stack([*width, np.full(len(start), flatness)], axis=1).astype(np.float32)
         row = [*(c / 255 for c in colour), 1.0, roundness]
@@ -194,7 +204,7 @@ class _Body:
     def _trunk(self) -> None:
         top, _, _, _ = self.look.outfit
         j, thickness = self.joints, 0.06 * self.look.girth * self.scale
-        # The outline of an ellipse as it turns: width and thickness add like the sides of a right angle.
+        # The outline of a turning ellipse: width and thickness add in quadrature.
         shoulders, hips = (
             np.hypot(thickness, 0.5 * np.hypot(*(j[f"left_{part}"] - j[f"right_{part}"])[:, :2].T)) / self.scale
             for part in ("shoulder", "hip")
@@ -229,14 +239,14 @@ class _Body:
         self._add(fringe, crown + 0.06 * up, (0.034, 0.045), look.hair, nearer=0.18)
         if look.long_hair:
             tips = j["neck"] - 0.75 * front - 0.05 * up
-            behind = 0.085 - front[:, 2] / self.scale  # over the back, but never through to the chest
+            behind = 0.085 - front[:, 2] / self.scale  # over the back, but never in front of the chest
             self._add(centre - 0.45 * front, tips, (0.058, 0.045, 0.004), look.hair, nearer=behind)
         for side in ("left", "right"):
             eye = j[f"{side}_eye"]
             self._add(eye, eye, (0.0085, 0.0085), (44, 34, 34), nearer=0.1, roundness=0.0)
 
     def _scarf(self) -> None:
-        """A wrap around the neck and two tails, front and back, that swing in the plane of the picture."""
+        """Add a wrap around the neck and two tails, front and back, that swing in the image plane."""
         colour, j = self.look.outfit[3], self.joints
         across = j["left_shoulder"] - j["right_shoulder"]
         across = across / np.linalg.norm(across, axis=1, keepdims=True) * self.scale

@@ -1,4 +1,4 @@
-"""The house: data walks one way, and the front door opens at once."""
+"""Properties of the whole package: light imports, and no code that unpickles."""
 
 import ast
 import subprocess
@@ -11,34 +11,35 @@ SOURCE = Path(__file__).parents[1] / "src" / "posecast"
 
 
 def modules_after(*arguments: str) -> set[str]:
-    run = "from posecast.cli.main import main; main(sys.argv[1:])"
-    code = f"import sys; {run}; print(*sorted(sys.modules), file=sys.stderr)"
+    """Return the modules loaded after a posecast command."""
+    command = "from posecast.cli.main import main; main(sys.argv[1:])"
+    code = f"import sys; {command}; print(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return set(done.stderr.split())
 
 
 @pytest.mark.parametrize("command", ["", "train", "generate", "synth", "lab4 train"])
-def test_help_imports_nothing_heavy(command: str) -> None:
+def test_help_imports_no_heavy_library(command: str) -> None:
     loaded = modules_after(*command.split(), "--help")
     assert not loaded & {"torch", "numpy", "PIL", "av", "matplotlib", "lightning_fabric", "yaml"}
 
 
-def test_a_rollout_starts_without_what_only_training_and_judging_need() -> None:
-    """lightning_fabric takes longer to import than torch; with it the first frame came after four seconds."""
+def test_a_rollout_does_not_import_libraries_of_training_and_evaluation() -> None:
+    """The import of lightning_fabric takes longer than that of torch."""
     code = "import sys, posecast.video.generate; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"lightning_fabric", "torchmetrics", "scipy", "matplotlib"}
 
 
-def test_synth_check_and_report_need_no_torch() -> None:
+def test_synth_check_and_report_do_not_import_torch() -> None:
     for name in ("data.dancer.dataset", "data.check", "reporting.run_report"):
         code = f"import sys, posecast.{name}; print('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "False", name
 
 
-def test_nothing_unpickles() -> None:
-    """Loading never runs code: torch.load only with weights_only, no pickle.load, no numpy allow_pickle, no eval."""
+def test_loading_never_unpickles() -> None:
+    """The source has torch.load only with weights_only, and no pickle.load, numpy allow_pickle or eval."""
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):

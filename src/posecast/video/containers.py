@@ -1,0 +1,72 @@
+"""Opening of video and sound files with FFmpeg (through PyAV).
+
+FFmpeg takes names such as `http:...`, `concat:...` or `frame%d.png` for addresses and patterns, and opens what
+playlists name. Here Python opens every file, so that a name is always a file, and FFmpeg may open nothing else.
+Next: `reader.py` and `audio.py`, which read; `writer.py`, which writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+NO_PROTOCOL = {"protocol_whitelist": "none"}
+"""Option by which playlists, SDP files and references to other files fail instead of opening what they name."""
+
+
+@contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a file of any container format for reading.
+
+    Raises:
+        av.error.FFmpegError: FFmpeg does not read the file, or it refers to other files or addresses.
+        OSError: The file cannot be opened.
+    """
+    # The second file object has a number instead of a name, because FFmpeg also interprets the name of an open file.
+    with (
+        path.open("rb") as named,
+        open(named.fileno(), "rb", closefd=False) as file,
+        av.open(file, "r", metadata_errors="ignore", options=NO_PROTOCOL) as container,
+    ):
+        yield container
+
+
+def open_mp4(file: BinaryIO) -> OutputContainer:
+    """Open a file that Python has opened for writing as an MP4."""
+    return av.open(file, "w", format="mp4")
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """Return the first video stream that is not a cover image of a sound file, or None."""
+    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def decoded_frames(container: InputContainer, stream: Stream, on_damage: Callable[[], None]) -> Iterator[Any]:
+    """Yield the frames of a stream, without the packets that cannot be decoded.
+
+    Args:
+        container: Open file.
+        stream: Its video or audio stream.
+        on_damage: Called for each packet that is left out, such as those before the first complete frame of a recording
+            that was cut out of a broadcast.
+    """
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            on_damage()
+            continue
+        yield from frames
+
+
+def reason(error: Exception) -> str:
+    """Return the message of an error without its number and without the name that FFmpeg has for the file."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,245 @@
+"""Names of files are names, never addresses, patterns or options; a file makes no program open another one.
+
+Names and contents are those that FFmpeg, shells, terminals, glob, rich or file systems interpret. Run as a program, it
+uses all of them in the folder given, for the test that traces its sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from posecast.cli.main import main
+from posecast.data.pose_maps import SKELETON
+from posecast.errors import InputError
+from posecast.video import extract as extraction
+from posecast.video import writer
+from posecast.video.audio import add_sound
+from posecast.video.containers import open_input
+from posecast.video.pose_estimation import Person, Region
+from posecast.video.reader import default_fps, length_s, list_videos, read_timed_frames
+
+from .syscalls import can_trace, sockets_of
+from .videos import read_video
+
+PORT = 9
+STEMS = (
+    # Protocols and devices of FFmpeg.
+    *(f"{name}:127.0.0.1:{PORT}?x" for name in "http https tcp udp rtp rtsp rtmp ftp tls httpproxy gopher srt".split()),
+    *("concat:a.mp4|b", "concatf:list", "subfile,,start,0,end,9,,:x", "data:text,x", "pipe:0", "fd:0", "crypto:x"),
+    *("cache:x", "async:x", "file:x", "tee:[f=mp4]x", "unix:x", "md5:x", "crypto+http:x", "hls+http:x", "ffrtmphttp:x"),
+    *("lavfi:testsrc", "x11grab:0", "v4l2:video0", "link:x"),
+    # Names for fsspec, TensorBoard and Windows.
+    *("simplecache::x", "github::x", "s3:x", "gs:x", "con", "nul", "C:x", "aux.x"),
+    # Patterns, options, shells, templates.
+    *("frame%d", "frame%03d", "100%", "%s%n", "a*b", "a?b", "[abc]", "{a,b}", "**", "-", "--help", "-i x", "@file"),
+    *("a=b", "~", "$HOME", "`id`", "$(id)", ";id", "a&b", "'quote", '"quote', "{0}", "{{x}}", "#x", "back\\slash"),
+    # Terminals, rich, HTML.
+    *("new\nline", "tab\there", "\x1b[31mred", "\x07bell", "[red]x", "[link=x]", "<b>x", "<script>x"),
+    # Other alphabets, invisible letters, bytes that are no text, spaces, dots, length.
+    *("影片", "e\u0301", "\u202egpj", "\u200b", "😀", "\udcff\udcfe", "x\udce9"),
+    *(" x", "x ", "x.", "..x", "...", " ", "x" * 251),
+)
+ENDINGS = (".mp4", ".gif", ".webp", "")
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n%s\n#EXT-X-ENDLIST\n"
+MPD = b"""<?xml version="1.0"?>%s<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
+mediaPresentationDuration="PT5S"><BaseURL>http://127.0.0.1:9/</BaseURL><Period><AdaptationSet mimeType="video/mp4">
+<Representation id="1" bandwidth="1"><BaseURL>ok.mp4</BaseURL><SegmentBase indexRange="0-1"/></Representation>
+</AdaptationSet></Period></MPD>"""
+CONTENTS = {
+    "sdp": b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n",
+    "ffconcat": b"ffconcat version 1.0\nfile ok.mp4\n",
+    "ffconcat of an address": b"ffconcat version 1.0\nfile http://127.0.0.1:9/x.mp4\n",
+    "hls": PLAYLIST % b"ok.mp4",
+    "hls of an address": PLAYLIST % b"http://127.0.0.1:9/x.ts",
+    "hls with a key": PLAYLIST.replace(b"#EXTINF", b'#EXT-X-KEY:METHOD=AES-128,URI="http://127.0.0.1:9/k"\n#EXTINF')
+    % b"ok.mp4",
+    "hls of playlists": b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://127.0.0.1:9/a.m3u8\n",
+    "dash": MPD % b"",
+    "dash with an entity": MPD % b'<!DOCTYPE MPD [<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]>',
+    "vobsub": b"# VobSub index file, v7 (do not modify this line!)\nid: en, index: 0\n"
+    b"timestamp: 00:00:01:000, filepos: 0\n",
+    "asx": b"<asx version='3.0'><entry><ref href='http://127.0.0.1:9/x'/></entry></asx>",
+    "real": b"rtsp://127.0.0.1:9/x.rm\n",
+    "pls": b"[playlist]\nFile1=http://127.0.0.1:9/x.mp4\nNumberOfEntries=1\n",
+    "imf": b'<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016"/>',
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1:9/x.png"/></svg>',
+}
+"""Files that name other files or addresses."""
+
+
+class Standing:
+    """Estimator that finds the same person in every frame."""
+
+    name = "standing"
+    keypoints = np.concatenate([np.linspace((20, 8), (28, 40), len(SKELETON)), np.ones((len(SKELETON), 1))], axis=1)
+
+    def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
+        return [Person(self.keypoints.astype(np.float32), Region(0, 0, 0, 0))]
+
+    def again(self, frame: np.ndarray, number: int, last: Person) -> Person | None:
+        return self.everybody(frame, number, closely=False)[0]
+
+
+def write_sounding(path: Path) -> None:
+    """Write twelve frames of 48x48 with half a second of sound."""
+    with path.open("wb") as file, av.open(file, "w", format="mp4") as container:
+        video, sound = container.add_stream("libx264", rate=24), container.add_stream("aac", rate=16000)
+        video.height, video.width, video.pix_fmt, sound.layout = 48, 48, "yuv420p", "mono"
+        for k in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 48, 3), 20 * k, np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
+        for k in range(8):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            block.rate, block.pts, block.time_base = 16000, 1024 * k, Fraction(1, 16000)
+            container.mux(sound.encode(block))
+        container.mux([*video.encode(None), *sound.encode(None)])
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the same video under every name."""
+    folder = tmp_path_factory.mktemp("clips")
+    fill(folder)
+    return folder
+
+
+def fill(folder: Path) -> None:
+    write_sounding(folder / "ok.mp4")
+    for stem in STEMS:
+        os.link(folder / "ok.mp4", folder / f"{stem}.mp4")
+
+
+def shown(output: str) -> str:
+    """Return output after checking that a terminal can show it."""
+    assert "Traceback" not in output
+    assert all(letter.isprintable() or letter == "\n" for letter in output), repr(output)
+    return output
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_name_is_read_as_a_file(clips: Path, stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clips)  # a relative name has no slash before the colon
+    path = Path(f"{stem}.mp4")
+    assert [frame.number for frame in read_timed_frames(path)] == list(range(12))
+    assert (length_s(path), default_fps(path)) == (0.5, 24.0)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("stem", STEMS)
+def test_name_is_written_into_a_folder_that_does_not_exist(
+    tmp_path: Path, stem: str, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, name = stem[:200], f"{stem}{ending}"
+    with writer.open_writer(Path(folder, name)) as video:
+        for k in range(2):
+            video.write(np.full((16, 16, 3), 100 * k, np.uint8))
+    assert os.listdir(tmp_path) == [folder]
+    assert os.listdir(folder) == [name]
+    if Path(name).suffix != ending:
+        return
+    assert len(os.listdir(Path(folder, name)) if ending == "" else list(read_video(Path(folder, name)))) == 2
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_sound_is_taken_from_and_added_to_any_name(
+    clips: Path, tmp_path: Path, stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with writer.open_writer(Path(f"{stem}.mp4"), fps=24.0) as video:
+        video.write(np.zeros((16, 16, 3), np.uint8))
+    add_sound(Path(f"{stem}.mp4"), clips / f"{stem}.mp4")
+    with open_input(Path(f"{stem}.mp4")) as container:
+        assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
+    assert os.listdir(tmp_path) == [f"{stem}.mp4"]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_file_that_names_others_is_refused(clips: Path, content: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = clips / "names others"
+    path.write_bytes(CONTENTS[content])
+    with pytest.raises(InputError, match="no readable video"):
+        list(read_timed_frames(path))
+    assert default_fps(path) == 25.0
+    path.unlink()
+
+
+def test_folder_of_all_names_is_extracted(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extraction, "BlazePose", Standing)
+    monkeypatch.chdir(tmp_path)
+    out = "http:out\n\udcff\x1b[31m*"
+    assert len(list_videos([clips])) == len([stem for stem in STEMS if not stem.startswith(".")]) + 1
+    assert main(["extract", str(clips), out, "--size", "16x16"]) == 0
+    output = capsys.readouterr()
+    shown(output.out), shown(output.err)
+    facts = json.loads(Path(out, "extract.json").read_text(encoding="utf-8"))
+    json.dumps(facts, ensure_ascii=False).encode()  # no lone surrogates
+    assert main(["check", out]) == 0
+    shown(capsys.readouterr().out)
+
+
+COMMANDS: dict[str, Callable[[str], list[str]]] = {
+    "check": lambda name: ["check", name],
+    "extract": lambda name: ["extract", name, "out"],
+    "report": lambda name: ["report", name, "--out", "page.html"],
+    "score": lambda name: ["score", name, "--data", name],
+    "train": lambda name: ["train", "--data", name, "--out", "run"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("stem", STEMS)
+def test_missing_file_of_any_name_is_named_in_one_line(
+    tmp_path: Path, stem: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(COMMANDS[command](f"./{stem}")) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = shown(output.err).splitlines()
+    assert line.startswith("posecast: ")
+
+
+def use_names(folder: Path) -> None:
+    """Read, write and extract files of all names and contents in a folder."""
+    os.chdir(folder)
+    for k, content in enumerate(CONTENTS.values()):
+        Path(f"content{k}.mp4").write_bytes(content)
+        assert main(["extract", f"content{k}.mp4", "out"]) == 2
+        Path(f"content{k}.mp4").unlink()
+    for stem in STEMS:
+        for ending in ENDINGS:
+            with writer.open_writer(Path("written", stem + ending)) as video:
+                video.write(np.zeros((16, 16, 3), np.uint8))
+        if Path(f"{stem}.mp4").suffix == ".mp4":
+            add_sound(Path("written", f"{stem}.mp4"), Path(f"{stem}.mp4"))
+    extraction.BlazePose = Standing  # pyright: ignore[reportAttributeAccessIssue]
+    assert main(["extract", ".", "http:out", "--size", "16x16", "--preview"]) == 0
+    assert main(["extract", f"http:127.0.0.1:{PORT}?x.mp4", "http:one", "--size", "16x16"]) == 0
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
+def test_names_and_contents_open_no_socket(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    fill(tmp_path / "clips")
+    command = [sys.executable, "-m", "tests.test_names", str(tmp_path / "clips")]
+    status, sockets = sockets_of(command, tmp_path, dict(os.environ))
+    assert sockets == []
+    assert status == 0, (tmp_path / "output").read_text()[-2000:]
+
+
+if __name__ == "__main__":
+    use_names(Path(sys.argv[1]))
