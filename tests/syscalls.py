@@ -109,17 +109,17 @@ def can_trace() -> bool:
     return shutil.which("strace") is not None and subprocess.run(["strace", "-o", "/dev/null", "true"]).returncode == 0
 
 
-def sockets_of(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+def sockets_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
     """Run a command under strace; return its exit status and its calls that opened a socket to the network.
 
     Args:
         command: Program and arguments; child processes are traced, too.
-        folder: Folder for the trace and the output of the command.
-        environment: Variables for the command.
+        folder: Folder in which it runs, and for the trace and its output. Modules are found as in this process.
     """
     trace = folder / "trace"
     with (folder / "output").open("wb") as output:
         words = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(trace), *command]
-        done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
     calls = trace.read_text(errors="replace").splitlines()
     return done.returncode, [call for call in calls if re.search(r"\bsocket\((?!AF_UNIX)", call)]

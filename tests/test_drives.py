@@ -34,6 +34,12 @@ from posecast.files import write_text
 
 from .conftest import TINY
 
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 LACKING = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL]
 NO_LOCKS = [errno.ENOLCK, *LACKING]
 NO_CHMOD = [errno.EPERM, errno.EACCES, errno.EROFS, *LACKING]

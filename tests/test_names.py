@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from posecast.cli.main import main
+from posecast.data.images import write_png
 from posecast.data.pose_maps import SKELETON
 from posecast.errors import InputError
+from posecast.video import driving
 from posecast.video import extract as extraction
 from posecast.video import writer
 from posecast.video.audio import add_sound
@@ -46,9 +48,10 @@ STEMS = (
     *("new\nline", "tab\there", "\x1b[31mred", "\x07bell", "[red]x", "[link=x]", "<b>x", "<script>x"),
     # Other alphabets, invisible letters, bytes that are no text, spaces, dots, length.
     *("影片", "e\u0301", "\u202egpj", "\u200b", "😀", "\udcff\udcfe", "x\udce9"),
-    *(" x", "x ", "x.", "..x", "...", " ", "x" * 251),
+    *(" x", "x ", "x.", "..x", "...", " ", "x" * 250),
 )
 ENDINGS = (".mp4", ".gif", ".webp", "")
+OUTPUTS = [stem + ending for stem in STEMS for ending in ENDINGS if ending or not Path(stem).suffix]
 
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n%s\n#EXT-X-ENDLIST\n"
 MPD = b"""<?xml version="1.0"?>%s<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
@@ -135,21 +138,22 @@ def test_name_is_read_as_a_file(clips: Path, stem: str, monkeypatch: pytest.Monk
     assert (length_s(path), default_fps(path)) == (0.5, 24.0)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_name_is_written_into_a_folder_that_does_not_exist(
-    tmp_path: Path, stem: str, ending: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder, name = stem[:200], f"{stem}{ending}"
-    with writer.open_writer(Path(folder, name)) as video:
+    path = Path(f"in {name}"[:200], name)
+    write(path)
+    assert os.listdir(tmp_path) == [path.parent.name]
+    assert os.listdir(path.parent) == [name]
+    assert len(list(read_video(path) if path.is_file() else path.iterdir())) == 2
+
+
+def write(path: Path) -> None:
+    with writer.open_writer(path) as video:
         for k in range(2):
             video.write(np.full((16, 16, 3), 100 * k, np.uint8))
-    assert os.listdir(tmp_path) == [folder]
-    assert os.listdir(folder) == [name]
-    if Path(name).suffix != ending:
-        return
-    assert len(os.listdir(Path(folder, name)) if ending == "" else list(read_video(Path(folder, name)))) == 2
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -169,7 +173,7 @@ def test_sound_is_taken_from_and_added_to_any_name(
 def test_file_that_names_others_is_refused(clips: Path, content: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = clips / "names others"
     path.write_bytes(CONTENTS[content])
-    with pytest.raises(InputError, match="no readable video"):
+    with pytest.raises(InputError, match="no readable video|no video stream|no frames"):
         list(read_timed_frames(path))
     assert default_fps(path) == 25.0
     path.unlink()
@@ -196,7 +200,7 @@ COMMANDS: dict[str, Callable[[str], list[str]]] = {
     "extract": lambda name: ["extract", name, "out"],
     "report": lambda name: ["report", name, "--out", "page.html"],
     "score": lambda name: ["score", name, "--data", name],
-    "train": lambda name: ["train", "--data", name, "--out", "run"],
+    "extract with keypoints": lambda name: ["extract", name, "out", "--keypoints", name],
 }
 
 
@@ -220,26 +224,108 @@ def use_names(folder: Path) -> None:
         Path(f"content{k}.mp4").write_bytes(content)
         assert main(["extract", f"content{k}.mp4", "out"]) == 2
         Path(f"content{k}.mp4").unlink()
-    for stem in STEMS:
-        for ending in ENDINGS:
-            with writer.open_writer(Path("written", stem + ending)) as video:
-                video.write(np.zeros((16, 16, 3), np.uint8))
-        if Path(f"{stem}.mp4").suffix == ".mp4":
-            add_sound(Path("written", f"{stem}.mp4"), Path(f"{stem}.mp4"))
+    for name in OUTPUTS:
+        write(Path("written", name))
+        if name.endswith(".mp4"):
+            add_sound(Path("written", name), Path(name))
     extraction.BlazePose = Standing  # pyright: ignore[reportAttributeAccessIssue]
-    assert main(["extract", ".", "http:out", "--size", "16x16", "--preview"]) == 0
-    assert main(["extract", f"http:127.0.0.1:{PORT}?x.mp4", "http:one", "--size", "16x16"]) == 0
+    assert main(["extract", *(f"{stem}.mp4" for stem in STEMS[:12]), "http:out", "--size", "16x16"]) == 0
+    assert main(["extract", f"http:127.0.0.1:{PORT}?x.mp4", "http:one", "--size", "16x16", "--preview"]) == 0
 
 
-@pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
-def test_names_and_contents_open_no_socket(tmp_path: Path) -> None:
+WORST = (f"http:127.0.0.1:{PORT}?%03d*[a]", "--x {0}\n\x1b[31m", "\udcff\udcfe 影片", "simplecache::x", "[red]<b>'\"\\")
+SMALL = "--size 16x16 --widths 8 16 --blocks 1 --clip-length 4 --steps 2".split()
+LAB4 = "--recipe lab4 --frame-channels 8 --pose-channels 4 --latent-channels 4 --fusion-channels 8".split()
+
+
+def every_command(name: str) -> list[list[str]]:
+    """Return the commands for a folder that has a video `ok.mp4`, with inputs and outputs of this name."""
+    data, run, lab4 = (f"./{name} {kind}" for kind in ("data", "run", "lab4"))
+    clip, photo = f"./{name}.mp4", f"./{name}.png"
+    generate = ["generate", run, "--first-frame", photo, "--first-pose", photo, "--force"]
+    return [
+        ["synth", data, "--sequences", "2", "--frames", "20", "--size", "16x16"],
+        ["check", data],
+        ["train", "--data", data, "--out", run, *SMALL],
+        ["check", run],
+        ["evaluate", run, "--data", data, "--futures", "1"],
+        ["report", run, "--out", f"./{name}.html"],
+        ["extract", clip, f"./{name} own", "--size", "16x16", "--preview"],
+        *([*generate, "--poses", clip, "--no-fit", "--out", f"./{name} made{ending}"] for ending in ENDINGS),
+        [*generate, "--poses", clip, "--no-fit", "--out", f"./{name}.made.mp4", "--audio"],
+        [*generate, "--poses", f"./{name} own", "--no-fit", "--out", f"./{name}.made.gif", "--futures", "2"],
+        ["submit", run, "--data", data, "--out", f"./{name} sent"],
+        ["train", "--data", data, "--out", lab4, *LAB4, "--size", "16x16", "--clip-length", "4", "--steps", "2"],
+        ["export-lab4", lab4, "--out", f"./{name}.ckpt"],
+        ["import-lab4", f"./{name}.ckpt", "--out", f"./{name} imported", "--size", "16x16"],
+        ["train", "--data", data, "--out", f"./{name} more", *SMALL, "--from", run, "--tensorboard"],
+        [
+            "experiment",
+            "grid.toml",
+            "--data",
+            data,
+            "--out",
+            f"./{name} grid",
+            "--seeds",
+            "1",
+            "--futures",
+            "1",
+            *SMALL,
+        ],
+    ]
+
+
+def prepare(folder: Path, name: str) -> None:
+    write_sounding(folder / f"{name}.mp4")
+    write_png(folder / f"{name}.png", np.zeros((16, 16, 3), np.uint8))
+    grid = 'question = "Two?"\n[settings.low]\nlearning_rate = 1e-4\n[settings.high]\nlearning_rate = 1e-3\n'
+    (folder / "grid.toml").write_text(grid)
+    os.chdir(folder)
+    extraction.BlazePose = driving.BlazePose = Standing  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", WORST)
+def test_every_command_takes_every_name(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (extraction, driving):
+        monkeypatch.setattr(module, "BlazePose", Standing)
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path, name)
+    for words in every_command(name):
+        status, output = main(words), capsys.readouterr()
+        assert status == 0, (words, output.err)
+        shown(output.out), shown(output.err)
+
+
+def use_every_command(folder: Path) -> None:
+    """Run every command with the first of the worst names."""
+    prepare(folder, WORST[0])
+    for words in every_command(WORST[0]):
+        assert main(words) == 0, words
+
+
+needs_strace = pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
+
+
+@needs_strace
+@pytest.mark.parametrize("use", ["use_names", pytest.param("use_every_command", marks=pytest.mark.long)])
+def test_names_and_contents_open_no_socket(tmp_path: Path, use: str) -> None:
     (tmp_path / "clips").mkdir()
     fill(tmp_path / "clips")
-    command = [sys.executable, "-m", "tests.test_names", str(tmp_path / "clips")]
-    status, sockets = sockets_of(command, tmp_path, dict(os.environ))
+    status, sockets = sockets_of([sys.executable, "-m", "tests.test_names", use, "clips"], tmp_path)
     assert sockets == []
     assert status == 0, (tmp_path / "output").read_text()[-2000:]
 
 
+@needs_strace
+def test_trace_shows_the_sockets_of_child_processes(tmp_path: Path) -> None:
+    code = "import socket; socket.socket(); socket.socketpair()"
+    status, sockets = sockets_of(["sh", "-c", f"{sys.executable} -c '{code}'; true"], tmp_path)
+    assert status == 0
+    assert len(sockets) == 1
+
+
 if __name__ == "__main__":
-    use_names(Path(sys.argv[1]))
+    {"use_names": use_names, "use_every_command": use_every_command}[sys.argv[1]](Path(sys.argv[2]))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageSequence
+
+from posecast.video.containers import open_input
 
 
 def wave(instant: int, height: int = 32, width: int = 64) -> np.ndarray:
@@ -19,7 +20,7 @@ def wave(instant: int, height: int = 32, width: int = 64) -> np.ndarray:
 def read_video(path: Path) -> Iterator[np.ndarray]:
     """Yield the frames of a .gif, .webp or .mp4: uint8 `[H, W, 3]`."""
     if path.suffix.lower() == ".mp4":
-        with av.open(str(path)) as container:
+        with open_input(path) as container:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
     else:

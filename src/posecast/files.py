@@ -66,7 +66,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names of files may hold bytes that are no text
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -55,6 +55,8 @@ def with_nose(writer: write.Writer, confidence: float | None, others: float = 0.
         (write.coco_results(), 1.0, 2.0, 0.5, 1.0),
         (write.coco_results(), 2.0, 0.9, 1.0, 0.9),  # scores, since not all are 0, 1 or 2
         (write.coco_results(), 35.0, 90.0, 0.35, 0.9),
+        (write.coco_results(), 100.4, 90.0, 1.0, 0.9),
+        (write.coco_results(), 35.0, 0.9, 1.0, 0.9),
         (write.mmpose(), 1.09, 0.87, 1.0, 0.87),
         (write.mmpose(), 0.3, 6.0, 0.3, 1.0),
         (write.openpose(), 0.05, 0.4, 0.25, 1.0),
@@ -169,7 +171,7 @@ def test_name_changes_with_the_content(dancer_clip: Path, tmp_path: Path) -> Non
         (write.coco_results(number=lambda k: k + 1), ["numbered from 1; 1 is taken for the video's first frame"]),
         (write.coco_results(score=lambda value: 100 * value), ["go up to 90 and are taken for percentages"]),
         (write.mmpose(factor=8.0), ["go up to 7.2; joints of 0.5 and more are used"]),
-        (write.coco_results(score=lambda value: 0.3 * value), ["only 0 % of the joints are sure"]),
+        (with_nose(write.coco_results(), 0.9, others=0.3), ["only 0 % of the joints are sure"]),
     ],
 )
 def test_assumptions_are_stated(writer: write.Writer, expected: list[str], dancer_clip: Path, tmp_path: Path) -> None:

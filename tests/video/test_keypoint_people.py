@@ -166,7 +166,15 @@ REFUSED: dict[str, tuple[write.Writer, str]] = {
         lambda folder, frames: OPENPOSE(folder, [[] for _ in frames]),
         "no people with keypoints",
     ),
-    "confidences of 0 only": (write.coco_results(score=lambda value: 0.0), "no joint with a confidence above 0"),
+    "unsure confidences": (write.coco_results(score=lambda value: 0.3 * value), "up to 0.27 only; expected 0.5"),
+    "unsure confidences of OpenPose": (
+        lambda folder, frames: write.openpose()(folder, write.dancer(confidence=0.06)),
+        "up to 0.06 only; expected 0.1",
+    ),
+    "confidences of 0 only": (
+        write.coco_results(score=lambda value: 0.0),
+        "confidences up to 0 only; expected 0.5 and more",
+    ),
     "an empty file": (content(b""), "cannot be read as JSON"),
     "half a file": (content(b'[{"image_id": 1, "keyp'), "cannot be read as JSON"),
     "deep nesting": (content(b"[" * 100_000), "cannot be read as JSON"),

@@ -50,7 +50,7 @@ def synth(
 
 
 def extract(
-    *paths: Annotated[Path, Parameter(help="Videos, or folders of videos; then the folder to write.")],
+    *paths: Annotated[Path, Parameter(help="Videos, or folders of videos; then the folder to write.", json_list=False)],
     size: Annotated[str, Parameter(help="Height x width of the images.")] = "64x64",
     fps: Annotated[
         float | None, Parameter(help="Frames per second; if not given, those of the first video, at most 30.")
@@ -65,7 +65,9 @@ def extract(
     end: Annotated[str | None, Parameter(help="End in each video.")] = None,
     keypoints: Annotated[
         Path | None,
-        Parameter(help="Existing keypoints of one video: a folder of OpenPose JSON, or a COCO keypoint file."),
+        Parameter(
+            help="Existing keypoints of one video, such as OpenPose's folder, YOLO's labels or a COCO keypoint file."
+        ),
     ] = None,
     preview: Annotated[
         bool, Parameter(help="Also write preview.mp4: the footage with the skeleton, and the pose map.")

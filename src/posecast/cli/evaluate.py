@@ -57,7 +57,7 @@ def generate(
 
 
 def report(
-    *runs: Run,
+    *runs: Annotated[Run, Parameter(json_list=False)],
     out: Annotated[Path, Parameter(help="HTML file to write.")],
     force: Force = False,
 ) -> None:

@@ -62,9 +62,12 @@ def read_run(folder: Path, name: str) -> Run:
         config=read_json(folder / "config.json", "the configuration of a run"),
         log=read_json_lines(folder / "log.jsonl"),
         scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
-        pictures=[*sorted(folder.glob("samples/*-strip.png")), *sorted(folder.glob("samples/*-side-by-side.webp"))],
-        traversals=sorted(folder.glob("samples/*-traversal.png")),
-        futures=sorted(folder.glob("samples/*-futures.png")),
+        pictures=[
+            *sorted(folder.glob("samples/[!.]*-strip.png")),
+            *sorted(folder.glob("samples/[!.]*-side-by-side.webp")),
+        ],
+        traversals=sorted(folder.glob("samples/[!.]*-traversal.png")),
+        futures=sorted(folder.glob("samples/[!.]*-futures.png")),
     )
 
 

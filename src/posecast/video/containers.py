@@ -69,4 +69,4 @@ def decoded_frames(container: InputContainer, stream: Stream, on_damage: Callabl
 
 def reason(error: Exception) -> str:
     """Return the message of an error without its number and without the name that FFmpeg has for the file."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return getattr(error, "strerror", None) or str(error)

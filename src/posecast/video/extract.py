@@ -162,7 +162,7 @@ def _read_finished(out: Path, request: dict[str, Any], sources: list[dict[str, A
     if {name: facts.get(name) for name in request} != as_json(request) or fingerprints != sources:
         return None
     num = {split: splits.count(split) for split in ("train", "val")}
-    if any(len(list((out / split).glob("*_img/*"))) != count for split, count in num.items()):
+    if any(len(list((out / split).glob("*_img/[!.]*"))) != count for split, count in num.items()):
         return None
     return Extracted(num["train"], num["val"], facts, findings)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from posecast.config.schema import parse_size
 from posecast.errors import InputError
-from posecast.files import claim_file
+from posecast.files import claim_file, is_empty, is_litter
 from posecast.model.checkpoint import load_run, read_config
 from posecast.model.rollout import predict
 from posecast.video.audio import add_sound, check_sound
@@ -126,10 +126,10 @@ def check_free(targets: Sequence[Path], out: Path, names: Sequence[str], *, forc
         if target.exists() and not target.is_dir():
             raise InputError(f"{target} is a file; expected a new folder, or a name in .gif, .mp4 or .webp.")
         existing = list(target.iterdir()) if target.exists() else []
-        if existing and not force:
+        if not is_empty(target) and not force:
             raise InputError(f"{target} already holds something; name a new folder, or replace it with --force.")
         replaceable = {f"{name}.png" for name in names}
-        foreign = sorted(path.name for path in existing if path.name not in replaceable)
+        foreign = sorted(path.name for path in existing if path.name not in replaceable and not is_litter(path.name))
         if foreign:
             raise InputError(
                 f"{target} holds {foreign[0]!r}, which this command would not write; empty it yourself, "

@@ -35,9 +35,9 @@ FEW_NEGATIVE, MANY_NEGATIVE = 0.1, 0.25
 ASPECT_TOLERANCE = 0.03
 PADDING = 64
 """Pixels by which some estimators enlarge a frame to the right and below."""
-MAX_SCORE, USUAL_SCORE, MAX_PERCENT = 20.0, 2.0, 100.0
-"""Largest confidence that is no percentage, the largest usual one, and the largest possible one. Networks that classify
-coordinates (SimCC) have confidences above 1."""
+MAX_SCORE, USUAL_SCORE, MAX_PERCENT = 20.0, 2.0, 110.0
+"""Largest score that is no percentage, largest usual one, and largest percentage. Networks that classify coordinates
+(SimCC) have scores above 1."""
 FEW_SURE = 0.3
 """Share of the joints below which there is a remark that few are sure."""
 CORNER = 0.55
@@ -66,11 +66,11 @@ class Imported:
         """Sentences about assumptions on the files, which the user can check."""
         points = _with_confidences(raw, self.remarks)
         joints = to_skeleton(_in_pixels(points, raw, frame_size, stored_size, self.remarks), raw.names, str(path))
-        self._people = _by_frame(joints, _numbers_in_video(raw, num_frames, self.remarks))
+        numbers = _numbers_in_video(raw, num_frames, self.remarks)
         _check_positions(joints, raw, frame_size, self.remarks)
-        content = hashlib.blake2b(joints.tobytes(), digest_size=6)
-        content.update(repr(sorted((number, len(people)) for number, people in self._people.items())).encode())
-        self.name = f"imported from {path.name}, {content.hexdigest()}"
+        self._people = _by_frame(joints, numbers)
+        content = hashlib.blake2b(joints.tobytes() + np.array(numbers).tobytes(), digest_size=6)
+        self.name = f"imported from {path.name}, {content.hexdigest()}"  # so that other content is another request
 
     def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
         """Return all people of a frame; see `Estimator`."""
@@ -99,7 +99,7 @@ def _with_confidences(raw: RawKeypoints, remarks: list[str]) -> np.ndarray:
         )
     if highest == 2 and np.isin(scores, (0, 1, 2)).all():
         scores /= 2  # flags of COCO: 2 is visible, 1 hidden
-    elif highest > MAX_SCORE:
+    elif highest > MAX_SCORE and np.median(scores[scores > 0]) > USUAL_SCORE:
         scores /= 100
         remarks.append(f"the confidences go up to {highest:.0f} and are taken for percentages.")
     elif highest > USUAL_SCORE:
@@ -107,10 +107,13 @@ def _with_confidences(raw: RawKeypoints, remarks: list[str]) -> np.ndarray:
     if raw.is_openpose:
         scores *= SURE / OPENPOSE_SURE
     np.clip(scores, 0, 1, out=scores)
-    num_present = int((scores > 0).sum())
-    share = (scores >= SURE).sum() / max(1, num_present)
-    if num_present == 0:
-        raise InputError(f"{raw.source} has no joint with a confidence above 0; expected x, y and a confidence.")
+    share = (scores >= SURE).sum() / max(1, (scores > 0).sum())
+    if share == 0:
+        least = OPENPOSE_SURE if raw.is_openpose else SURE
+        raise InputError(
+            f"{raw.source} has confidences up to {highest:.2g} only; expected {least:g} and more for joints that are "
+            "sure."
+        )
     if share < FEW_SURE:
         remarks.append(f"only {100 * share:.0f} % of the joints are sure; those of lower confidence are left out.")
     return points
@@ -226,16 +229,15 @@ def _by_frame(joints: np.ndarray, numbers: list[int]) -> dict[int, list[np.ndarr
 
 def _check_positions(joints: np.ndarray, raw: RawKeypoints, frame_size: tuple[int, ...], remarks: list[str]) -> None:
     """Raise InputError if most sure joints lie outside the frame; add a remark if they all lie in one corner."""
-    shares = joints[joints[:, :, 2] >= SURE, :2] / np.array(frame_size[1::-1])
-    if not len(shares):
-        return
-    outside = float(((shares < 0) | (shares > 1)).any(1).mean())
+    shares, confidences = joints[:, :, :2] / np.array(frame_size[1::-1]), joints[:, :, 2]
+    sure = shares[confidences >= SURE]
+    outside = float(((sure < 0) | (sure > 1)).any(1).mean()) if len(sure) else 0.0
     if outside > 0.5:
         raise InputError(
             f"In {raw.source}, {100 * outside:.0f} % of the joints lie outside the video's frame of {frame_size[1]} x "
             f"{frame_size[0]}; expected keypoints of this video, in its pixels."
         )
-    if (np.quantile(shares, 1 - OUTLIERS, axis=0) < CORNER).all():
+    if (confidences > 0).any() and (np.quantile(shares[confidences > 0], 1 - OUTLIERS, axis=0) < CORNER).all():
         remarks.append(
             "all joints lie in the upper left quarter of the frame. If the person does not, the keypoints are of a "
             "smaller version of the video; find them on the video itself."

@@ -21,8 +21,8 @@ EXPECTED = (
     "keypoints as OpenPose, COCO, MMPose, AlphaPose, Ultralytics YOLO or DWPose write them: a folder with a file per "
     "frame, such as clip_000000000000_keypoints.json or clip_1.txt, or a JSON file of the whole clip"
 )
-MAX_BYTES = 2**30
-"""Larger files are refused, since their content takes several times as much memory."""
+MAX_BYTES = 2**29
+"""Larger files are refused, since their content takes ten times as much memory."""
 MAX_FRAME = 10**9
 NUM_YOLO, NUM_BOX = 17, 5
 """Number of points of YOLO's pose models, and of the numbers before them: class and box."""
