@@ -2,7 +2,8 @@
 
 Faults: a *full* disk limits the size of every file (RLIMIT_FSIZE); a *failing* disk returns EIO from the Nth opened
 file on; a *read-only* disk returns EROFS (`syscalls.py`); a *vanishing* output folder is moved away when the Nth file
-is opened. Afterwards the same command must succeed on a working disk. Run by hand: `python -m tests.faults`.
+is opened. Afterwards the same command must succeed on a working disk. On a *lacking* disk, which refuses to change
+permissions and to flush, every command must succeed at once. Run by hand: `python -m tests.faults`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.chaos import TINY, prepare
-from tests.syscalls import can_refuse, fail_writes, forbid_changes
+from tests.syscalls import can_refuse, fail_writes, forbid_changes, lack_operations
 
 
 class Fault(NamedTuple):
@@ -39,6 +40,7 @@ FAULTS = (
     *(Fault("failing", number) for number in (0, 1, 3, 8)),
     Fault("read-only", 0),
     *(Fault("vanishing", number) for number in (1, 3, 8)),
+    Fault("lacking", 0),
 )
 
 
@@ -189,7 +191,12 @@ def begin(fault: Fault, home: Path, vanishes: str) -> None:
     if fault.kind == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.amount, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return
-    starts = {"failing": fail_writes, "read-only": forbid_changes, "vanishing": lambda: vanish(home / vanishes)}
+    starts = {
+        "failing": fail_writes,
+        "read-only": forbid_changes,
+        "lacking": lack_operations,
+        "vanishing": lambda: vanish(home / vanishes),
+    }
     start = starts[fault.kind]
     if not fault.amount:
         start()
@@ -274,7 +281,7 @@ def tried(write: Write, disk: Disk, fault: Fault) -> Outcome:
     before = snapshot(home)
     status, output = disk.call(write, fault)
     outcome = Outcome(status, output)
-    if status not in (0, 1, 2):
+    if status not in ((0,) if fault.kind == "lacking" else (0, 1, 2)):
         outcome.failures.append(f"exit status {status}")
     if "Traceback" in output:
         outcome.failures.append("a traceback: " + output[-600:])

@@ -27,6 +27,8 @@ FLUSHES = {"x86_64": (74, 75), "aarch64": (82, 83)}
 CHANGES = {"x86_64": (85, 83, 84, 82, 87, 88, 86, 258, 263, 264, 316, 76, 90), "aarch64": (34, 35, 36, 38, 276, 53)}
 """creat, mkdir, rmdir, rename, unlink, symlink, link, mkdirat, unlinkat, renameat, renameat2, truncate, chmod; arm64
 has only mkdirat, unlinkat, symlinkat, renameat, renameat2, fchmodat."""
+PERMISSIONS = {"x86_64": (90, 91, 268, 452), "aarch64": (52, 53, 452)}
+"""chmod, fchmod, fchmodat, fchmodat2; arm64 has no chmod."""
 OPENS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 """open and openat, with the index of the argument that holds the flags."""
 
@@ -60,6 +62,17 @@ def forbid_changes() -> None:
         program += [jump(ANY_BIT, os.O_WRONLY | os.O_RDWR | os.O_CREAT, 0, 1), refuse(errno.EROFS)]
     for number in CHANGES[machine]:
         program += [load_number(), jump(EQUALS, number, 0, 1), refuse(errno.EROFS)]
+    arm(program)
+
+
+def lack_operations() -> None:
+    """Fail every change of permissions with EPERM and every flush with EINVAL, as some network drives do."""
+    machine = platform.machine()
+    program = []
+    for number in PERMISSIONS[machine]:
+        program += [load_number(), jump(EQUALS, number, 0, 1), refuse(errno.EPERM)]
+    for number in FLUSHES[machine]:
+        program += [load_number(), jump(EQUALS, number, 0, 1), refuse(errno.EINVAL)]
     arm(program)
 
 

@@ -26,7 +26,7 @@ NAMES = [
         "[/a]",
         "<b>",
         "file.gif",
-        "train",
+        "train it",
         "..a",
         "x" * 150,
     ),
@@ -63,7 +63,7 @@ def test_a_data_set_may_have_any_name(name: str, place: Path, capsys: pytest.Cap
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse some names")
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_every_folder_may_have_any_name(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, test = f"runs/{name}", f"./{name}/test"
+    run, test = f"{name}/{name}", f"./{name}/test"
     train = ["train", f"--data={name}", f"--out={run}", *OPTIONS, "--steps=2"]
     generate = ["generate", f"--first-frame={test}/test_img/0/frame000010.png", f"--poses={test}/test_label/0"]
     for words in (

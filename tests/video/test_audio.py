@@ -75,3 +75,33 @@ def test_source_without_sound_leaves_the_video_unchanged(video: Path, tmp_path: 
         add_sound(video, tmp_path / "text.mp4")
     assert video.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["silent.mp4", "text.mp4", "v.mp4"]
+
+
+@pytest.mark.parametrize(("late_s", "pause_s"), [(0.5, 0.0), (0.0, 0.5), (0.3, 0.4)])
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov", "a.ts"])
+def test_sound_that_begins_late_or_has_a_gap_stays_synchronous(
+    video: Path, tmp_path: Path, name: str, late_s: float, pause_s: float
+) -> None:
+    """A tone starts with the sound, another one after the gap."""
+    with av.open(str(tmp_path / name), "w") as container:
+        frames = container.add_stream("libx264", rate=10)
+        sound = cast("av.AudioStream", container.add_stream("aac", rate=RATE))
+        frames.height, frames.width, frames.pix_fmt, sound.layout = 32, 32, "yuv420p", "mono"
+        for _ in range(20):
+            container.mux(frames.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(frames.encode(None))
+        for k in range(40):
+            time_s = np.arange(1024 * k, 1024 * (k + 1)) / RATE
+            is_on = (time_s < 0.1) | (time_s > 0.6)
+            wave = (np.sin(2 * np.pi * 440 * time_s) * is_on).astype(np.float32)
+            block = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            shift_s = late_s + pause_s * (k > 20)
+            block.rate, block.pts, block.time_base = RATE, 1024 * k + round(shift_s * RATE), Fraction(1, RATE)
+            container.mux(sound.encode(block))
+        container.mux(sound.encode(None))
+    add_sound(video, tmp_path / name)
+    with av.open(str(video)) as container:
+        played = [(frame.time or 0.0, np.abs(frame.to_ndarray()[0]).max()) for frame in container.decode(audio=0)]
+    loud_s = np.array([time_s for time_s, level in played if level > 0.3])
+    assert loud_s[0] == pytest.approx(late_s, abs=0.06)
+    assert loud_s[loud_s > late_s + 0.2][0] == pytest.approx(late_s + pause_s + 0.6, abs=0.06)

@@ -114,7 +114,12 @@ def stages(first: str = "working") -> Iterator[Callable[[str, int, int], None]]:
     if is_quiet():
         yield lambda label, done, total: None
     elif console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as progress:
             yield _bar_updater(progress)
     else:

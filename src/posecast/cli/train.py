@@ -94,7 +94,7 @@ def train(
     from posecast.data.unused_footage import unused_footage
 
     if tensorboard:
-        check_tensorboard()
+        check_tensorboard(out)
     requested = requested_config(out, options, recipe, config, given_settings(flags))
     for sentence in unused_footage(data, requested.training):
         print_note(sentence)
@@ -167,9 +167,13 @@ def print_machine(device: str) -> None:
         print_note(machine_profile(print_note).sentence())
 
 
-def check_tensorboard() -> None:
-    """Raise InputError if the extra for --tensorboard is missing."""
+def check_tensorboard(out: Path) -> None:
+    """Raise InputError if the extra for --tensorboard is missing, or if it cannot write into a folder."""
     import importlib.util
 
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs a package that is not installed; pip install 'posecast[tensorboard]'.")
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"--tensorboard cannot write into {out}; expected a name that is valid UTF-8.") from error

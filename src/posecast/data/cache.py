@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from posecast.data.fingerprint import ContentDigest, content_fingerprint, stamp
-from posecast.data.folder_dataset import FrameFiles, RecordingFiles, list_recordings, read_same_size
-from posecast.data.images import ImageFile, read_image_file
+from posecast.data.folder_dataset import FrameFiles, RecordingFiles, list_recordings
+from posecast.data.images import ImageFile, read_image_file, read_same_size
 from posecast.data.prefetch import Progress, in_threads
 from posecast.data.recordings import Footage, Recording, hold_out_tail
 from posecast.drives import FAILING, FULL, cache_folder, flush_to_disk, locked

@@ -25,9 +25,9 @@ from posecast.data.folder_dataset import (
     numbered_files,
     require_folder,
     sequence_names,
-    sizes_differ,
 )
 from posecast.data.image_stats import ImageStats, find_jumps, measure_image, ranges
+from posecast.data.images import sizes_differ
 from posecast.data.prefetch import Progress, in_threads
 from posecast.data.unused_footage import shorter_than_clips, split_off_tails
 from posecast.errors import Finding, join_limited

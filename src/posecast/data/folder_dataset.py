@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from posecast.data.images import ImageFile, read_image, read_image_file
+from posecast.data.images import read_image, read_image_file, read_same_size
 from posecast.data.prefetch import Item, Progress, in_threads
 from posecast.data.recordings import PoseSequence, Recording
 from posecast.errors import Finding, InputError, join_limited, printable
@@ -283,30 +283,6 @@ def _write(jobs: list[tuple[Path, np.ndarray]], progress: Progress | None) -> No
     for folder in {path.parent for path, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     list(in_threads(write, jobs, progress))
-
-
-def read_same_size(path: Path, first: Path, first_size: tuple[int, int], size: tuple[int, int]) -> ImageFile:
-    """Read an image, resized to `size`.
-
-    Args:
-        path: Image to read.
-        first: First image of the same recording.
-        first_size: Height and width of `first`, which `path` must have too.
-        size: Height and width to resize to.
-
-    Raises:
-        InputError: The image cannot be read, or its size before resizing is not `first_size`.
-    """
-    file = read_image_file(path, size)
-    if file.size != first_size:
-        raise InputError(sizes_differ(path, file.size, first, first_size))
-    return file
-
-
-def sizes_differ(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
-    """Return the error sentence for two images of one recording that differ in (height, width)."""
-    difference = f"{path} is {size[0]}x{size[1]} but {first} is {first_size[0]}x{first_size[1]}"
-    return f"{difference}; the frames and pose maps of one recording must have one size."
 
 
 def consecutive_runs(items: Iterable[Item], key: Callable[[Item], tuple[str, int]]) -> list[list[Item]]:

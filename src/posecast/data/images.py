@@ -82,6 +82,30 @@ def read_image_file(path: str | Path, size: tuple[int, int] | None = None) -> Im
         raise InputError(f"{path} is not a readable image ({error}); expected a complete PNG or JPEG.") from error
 
 
+def read_same_size(path: Path, first: Path, first_size: tuple[int, int], size: tuple[int, int]) -> ImageFile:
+    """Read an image, resized to `size`.
+
+    Args:
+        path: Image to read.
+        first: First image of the same recording.
+        first_size: Height and width of `first`, which `path` must have too.
+        size: Height and width to resize to.
+
+    Raises:
+        InputError: The image cannot be read, or its size before resizing is not `first_size`.
+    """
+    file = read_image_file(path, size)
+    if file.size != first_size:
+        raise InputError(sizes_differ(path, file.size, first, first_size))
+    return file
+
+
+def sizes_differ(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
+    """Return the error sentence for two images of one recording that differ in (height, width)."""
+    difference = f"{path} is {size[0]}x{size[1]} but {first} is {first_size[0]}x{first_size[1]}"
+    return f"{difference}; the frames and pose maps of one recording must have one size."
+
+
 def _read_bytes(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise ValueError("it is not a file")

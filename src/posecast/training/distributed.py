@@ -48,10 +48,10 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its other mes
 class OwnProcesses(LightningEnvironment):
     """Processes that this one starts on this machine, whatever the variables of a scheduler say."""
 
-    def __init__(self) -> None:
-        """Choose a free port now, because each process gets a copy of this object."""
+    def __init__(self, num_processes: int) -> None:
+        """Choose a free port now, because each process gets a copy of this object; a single process needs none."""
         super().__init__()
-        self._main_port = find_free_network_port()
+        self._main_port = find_free_network_port() if num_processes > 1 else 0
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -131,7 +131,7 @@ def launch(
         InterruptedTraining: A signal ended the processes.
         TrainingFailed: One of several processes failed.
     """
-    environment = OwnProcesses()
+    environment = OwnProcesses(devices)
     with forwarding_signals(devices) as caught:
         fabric = Fabric(
             accelerator=accelerator,

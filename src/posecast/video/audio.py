@@ -6,6 +6,7 @@ Next: `generate.py`.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -51,9 +52,10 @@ def add_sound(video: Path, source: Path, *, start_s: float = 0.0) -> None:
             open_input(video) as frames,
             open_input(source) as sound,
             temporary.open("wb") as file,
-            open_mp4(file) as out,
         ):
+            out = open_mp4(file)
             _mux(out, frames, sound, start_s)
+            out.close()
     except FFmpegError as error:
         raise InputError(f"The sound of {source} cannot be used ({reason(error)}); omit --audio.") from error
 
@@ -81,7 +83,8 @@ def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, st
         if time_s - num_samples / audio_out.rate > MAX_DRIFT_S:
             num_samples = round(time_s * audio_out.rate)
         for block in resampler.resample(frame):
-            block.pts, num_samples = num_samples, num_samples + block.samples
+            block.pts, block.time_base = num_samples, Fraction(1, audio_out.rate)
+            num_samples += block.samples
             out.mux(audio_out.encode(block))
     out.mux(audio_out.encode(None))
 

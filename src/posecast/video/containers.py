@@ -40,8 +40,36 @@ def open_input(path: Path) -> Iterator[InputContainer]:
 
 
 def open_mp4(file: BinaryIO) -> OutputContainer:
-    """Open a file that Python has opened for writing as an MP4."""
-    return av.open(file, "w", format="mp4")
+    """Open a file that Python has opened for writing as an MP4.
+
+    Close it at the end, but not after an error of the disk: a `with` statement would replace that error by another.
+    """
+    return av.open(_Output(file), "w", format="mp4")
+
+
+class _Output:
+    """File that raises its first error only; PyAV prints the traceback of each further one, as of a full disk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._has_failed = file, False
+
+    def write(self, content: bytes) -> int:
+        return self._call(self._file.write, content, otherwise=len(content))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._call(self._file.seek, offset, whence, otherwise=0)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _call(self, method: Callable[..., int], *arguments: Any, otherwise: int) -> int:
+        if self._has_failed:
+            return otherwise
+        try:
+            return method(*arguments)
+        except OSError:
+            self._has_failed = True
+            raise
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

@@ -30,10 +30,10 @@ SHORT_S = 60.0
 """Length of footage, in seconds, below which there is a remark."""
 
 FAULTS = {
-    "damaged": "parts of the file are damaged or incomplete: {count} could not be decoded and were left out",
-    "resized": "the frame size changes {times}; all frames were scaled to the size of the first",
-    "jumped": "the time stamps jump {times}, as in joined recordings; each part is a separate shot",
-    "unordered": "{frames} left out, whose time stamp is not after the one before",
+    "damaged": "parts of the file are damaged or incomplete, {when}: {count} could not be decoded and were left out",
+    "resized": "the frame size changes {times}, {when}; all frames were scaled to the size of the first",
+    "jumped": "the time stamps jump {times}, {when}, as in joined recordings; each part is a separate shot",
+    "unordered": "{frames} left out, {when}, whose time stamp is not after the one before",
 }
 """Sentences on the faults of `reader.Faults`."""
 
@@ -129,9 +129,10 @@ def file_remarks(track: Track) -> Iterator[Remark]:
     if track.facts.get("broken"):
         yield "broken", f"the file breaks off ({track.facts['broken']}); the frames before were used."
     for fault, found in track.facts.get("faults", {}).items():
-        count, first_s = found["count"], found["first_s"]
-        sentence = FAULTS[fault].format(count=count, times=counted(count, "time"), frames=counted(count, "frame"))
-        yield fault, f"{sentence}, first after {first_s:.1f} s."
+        count = found["count"]
+        when = f"{'first ' * (count > 1)}after {found['first_s']:.1f} s"
+        words = {"count": count, "times": counted(count, "time"), "frames": counted(count, "frame"), "when": when}
+        yield fault, FAULTS[fault].format(**words) + "."
 
 
 def _tracking_remarks(counts: dict[str, Any], track: Track) -> Iterator[Remark]:

@@ -17,7 +17,7 @@ from filelock import Timeout
 
 from posecast.drives import locked
 from posecast.errors import InputError
-from posecast.files import claim_folder, read_json, write_json
+from posecast.files import claim_folder, read_json, remove_leftovers, write_json
 from posecast.video.extracted_poses import FILE_NAME as POSES
 
 MARKER = "extract.json"
@@ -104,6 +104,7 @@ def publish(finished: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.rmtree(out / split, ignore_errors=True)  # left by a run that was killed at this point
         if (finished / split).exists():
             (finished / split).replace(out / split)
+    remove_leftovers(out)
 
 
 def as_json(content: Any) -> Any:

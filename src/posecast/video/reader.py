@@ -214,6 +214,8 @@ def length_s(path: str | Path) -> float | None:
             stream = video_stream(container)  # the sound may be longer
             if stream and stream.duration and stream.time_base:
                 return float(stream.duration * stream.time_base)
+            if stream and (length := _matroska_length_s(stream.metadata.get("DURATION", ""))):
+                return length
             return container.duration / av.time_base if container.duration else None
     except (FFmpegError, OSError):
         return None
@@ -232,6 +234,15 @@ def stored_frames(path: Path) -> tuple[int, tuple[int, int]]:
             return stream.frames or sum(p.size > 0 for p in container.demux(stream)), (stream.height, stream.width)
     except (FFmpegError, OSError):
         return 0, (0, 0)
+
+
+def _matroska_length_s(text: str) -> float | None:
+    """Return the length of a stream of Matroska or WebM, such as "00:00:05.120000000", or None."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def default_fps(path: Path) -> float:

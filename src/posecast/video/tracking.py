@@ -16,7 +16,7 @@ import numpy as np
 
 from posecast.data.prefetch import ahead
 from posecast.data.shot_changes import camera_shift, is_cut, thumbnail, thumbnail_difference
-from posecast.errors import InputError
+from posecast.errors import InputError, printable
 from posecast.video.keypoint_files import Imported
 from posecast.video.pose_estimation import Estimator
 from posecast.video.reader import Faults, TimedFrame, length_s, read_timed_frames, resampled
@@ -82,7 +82,7 @@ def find_person(
                 continue
             search.add(index, frame)
             if progress:
-                progress(f"poses of {file.name}", index + 1, max(expected, index + 1))
+                progress(f"poses of {printable(file.name)}", index + 1, max(expected, index + 1))
             if saved and time.monotonic() - last_saved > SAVE_EVERY_S:
                 track.save(saved)
                 last_saved = time.monotonic()
