@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from posecast.cli.data import parse_share, parse_time
-from posecast.data.pose_maps import SKELETON
 from posecast.errors import InputError
-from posecast.video.driving import read_drive
-from posecast.video.extract import Extraction, extract
-from posecast.video.generate_request import GenerateRequest
-from posecast.video.pose_estimation import Person, Region
-from posecast.video.reader import Faults, TimedFrame, default_fps, list_videos, read_timed_frames, resampled
+from posecast.video.reader import Faults, TimedFrame, list_videos, read_timed_frames, resampled
 
-FPS = 25
-RED, GREEN = (200, 60, 40), (40, 200, 60)
-
-
-def marked(k: int, size: tuple[int, int] = (96, 160)) -> np.ndarray:
-    """Return a frame of the k-th grey with a red upper left and a green lower right corner."""
-    frame = np.full((*size, 3), 40 + 5 * k % 160, np.uint8)
-    height, width = size[0] // 4, size[1] // 4
-    frame[:height, :width], frame[-height:, -width:] = RED, GREEN
-    return frame
-
-
-def has_marks(frame: np.ndarray, tolerance: int = 12) -> bool:
-    """Return whether both corners have their colours."""
-    errors = [np.abs(frame[k, k].astype(int) - colour).max() for k, colour in ((3, RED), (-4, GREEN))]
-    return max(errors) <= tolerance
-
-
-def write(
-    path: Path,
-    frames: Sequence[np.ndarray],
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    *,
-    stamps: Sequence[int] | None = None,
-    tags: dict[str, int] | None = None,
-    container: str | None = None,
-) -> Path:
-    """Write frames, by default 25 per second; stamps are in frames."""
-    options = options or ({"crf": "8"} if codec.startswith("libx26") else {})
-    with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=FPS, options=options)
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pixels
-        for name, value in (tags or {}).items():
-            setattr(stream.codec_context, name, value)
-        for k, pixels_of_frame in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels_of_frame, format="rgb24")
-            frame.pts, frame.time_base = k if stamps is None else stamps[k], Fraction(1, FPS)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
+from .footage import FPS, RED, has_marks, joined, marked, write
 
 
 def read(path: Path) -> tuple[list[TimedFrame], Faults]:
@@ -153,17 +104,6 @@ def test_interlaced_frame_shows_one_instant(tmp_path: Path) -> None:
 
 
 # Frames of several sizes, time stamps, damage ----------------------------------------------------------------------
-
-
-def joined(folder: Path, *parts: tuple[int, int, int, tuple[int, int]]) -> Path:
-    """Write a transport stream of parts: first mark, number of frames, first stamp, size."""
-    content = b""
-    for first, count, stamp, size in parts:
-        frames = [marked(first + k, size) for k in range(count)]
-        options = {"crf": "8", "bf": "0"}
-        content += write(folder / "part.ts", frames, options=options, stamps=range(stamp, stamp + count)).read_bytes()
-    (folder / "joined.ts").write_bytes(content)
-    return folder / "joined.ts"
 
 
 JOINED: dict[str, tuple[list[tuple[int, int, int, tuple[int, int]]], dict[str, int], set[int]]] = {
@@ -259,26 +199,6 @@ def test_damaged_part_is_left_out(tmp_path: Path, seed: int) -> None:
     assert frames[-1].time_s == pytest.approx(29 / 25, abs=0.3) or faults.broken
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4", "a.ts"])
-def test_longer_sound_does_not_make_a_video_longer(tmp_path: Path, name: str) -> None:
-    is_webm = name.endswith("webm")
-    with av.open(str(tmp_path / name), "w") as out:
-        video = out.add_stream("libvpx-vp9" if is_webm else "libx264", rate=FPS)
-        sound = out.add_stream("libopus" if is_webm else "aac", rate=48_000)
-        video.height, video.width, video.pix_fmt, sound.layout = 96, 160, "yuv420p", "mono"
-        for k in range(12):
-            out.mux(video.encode(av.VideoFrame.from_ndarray(marked(k), format="rgb24")))
-        out.mux(video.encode(None))
-        for k in range(100):
-            block = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="flt", layout="mono")
-            block.rate, block.pts, block.time_base = 48_000, 960 * k, Fraction(1, 48_000)
-            out.mux(sound.encode(block))
-        out.mux(sound.encode(None))
-    extracted = extract([tmp_path / name], tmp_path / "out", Extraction(size=(32, 32), val=0.0), estimator=Marked())
-    assert extracted.num_train == 12
-    assert extracted.facts["videos"][0]["broken"] == ""
-
-
 def test_cover_image_of_a_song_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "song.mp4"), "w") as out:
         sound, cover = out.add_stream("aac", rate=16000), out.add_stream("mjpeg", rate=1)
@@ -301,95 +221,3 @@ def test_hidden_files_of_other_systems_are_no_videos(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no video")
     write(tmp_path / "copy.mp4", [marked(0)]).rename(tmp_path / "copy.MP4 ")
     assert [path.name for path in list_videos([tmp_path])] == ["clip.mp4", "copy.MP4 "]
-
-
-# Whole commands ----------------------------------------------------------------------------------------------------
-
-
-class Marked:
-    """Estimator of a person between the marks of a frame."""
-
-    name = "marked"
-
-    def everybody(self, frame: np.ndarray, number: int, *, closely: bool) -> list[Person]:
-        height, width = frame.shape[:2]
-        line = np.linspace((0.4 * width, 0.2 * height), (0.6 * width, 0.8 * height), len(SKELETON))
-        points = np.concatenate([line, np.ones((len(SKELETON), 1))], axis=1).astype(np.float32)
-        return [Person(points, Region(0, 0, 0, 0))]
-
-    def again(self, frame: np.ndarray, number: int, last: Person) -> Person | None:
-        return self.everybody(frame, number, closely=False)[0]
-
-
-def test_change_of_the_size_keeps_keypoints_and_images_together(tmp_path: Path) -> None:
-    path = joined(tmp_path, (0, 20, 0, (96, 160)), (20, 20, 20, (192, 320)))
-    settings = Extraction(size=(48, 80), crop="whole", val=0.0)
-    extracted = extract([path], tmp_path / "out", settings, estimator=Marked())
-    assert any("frame size changes once" in finding.message for finding in extracted.remarks)
-    images = sorted((tmp_path / "out" / "train" / "train_img").iterdir())
-    assert len(images) >= 38
-    from posecast.data.images import read_image
-
-    assert all(has_marks(read_image(image), tolerance=20) for image in images)
-    maps = {path.read_bytes() for path in (tmp_path / "out" / "train" / "train_label").iterdir()}
-    assert len(maps) == 1  # the person stays at one place of the scene
-
-
-def test_jump_of_the_clock_begins_a_recording(tmp_path: Path) -> None:
-    path = joined(tmp_path, (0, 30, 0, (96, 160)), (0, 30, 25 * 3600, (96, 160)))
-    extracted = extract([path], tmp_path / "out", Extraction(size=(32, 32), val=0.0), estimator=Marked())
-    assert len(extracted.facts["recordings"]) == 2
-    assert extracted.facts["videos"][0]["faults"]["jumped"] == {"count": 1, "first_s": pytest.approx(29 / 25)}
-    assert any("time stamps jump once" in finding.message for finding in extracted.remarks)
-    assert not any("breaks off" in finding.message for finding in extracted.remarks)
-
-
-def test_faults_of_a_followed_video_are_reported(tmp_path: Path) -> None:
-    path = joined(tmp_path, (0, 20, 0, (96, 160)), (20, 20, 20, (192, 320)))
-    photo = tmp_path / "photo.png"
-    av.VideoFrame.from_ndarray(marked(0, (32, 64)), format="rgb24").to_image().save(photo)
-    request = GenerateRequest(first_frame=photo, first_pose=photo, poses=path, out=tmp_path / "a.gif", no_fit=True)
-
-    def unneeded() -> Any:
-        raise AssertionError
-
-    with pytest.warns(UserWarning, match=r"joined\.ts: the frame size changes once"):
-        read_drive(request, (32, 64), unneeded, estimator=Marked())
-
-
-SHORT: dict[str, Callable[[Path], Path]] = {
-    "one frame": lambda folder: write(folder / "a.mp4", [marked(0)]),
-    "one frame of a GIF": lambda folder: write(folder / "a.gif", [marked(0)], "gif", "rgb8"),
-    "a photo": lambda folder: write(folder / "a.mov", [marked(0)], "png", "rgb24"),
-}
-
-
-@pytest.mark.parametrize("name", SHORT)
-def test_single_frame_is_too_short(tmp_path: Path, name: str) -> None:
-    path = SHORT[name](tmp_path)
-    with pytest.raises(InputError, match=r"less than two frames .* expected a person in view"):
-        extract([path], tmp_path / "out", estimator=Marked())
-    assert not (tmp_path / "out").exists()
-    assert default_fps(path) > 0
-
-
-@pytest.mark.parametrize(("text", "share"), [("15", 0.15), ("15%", 0.15), ("0", 0.0), ("0.5%", 0.005), ("12.5", 0.125)])
-def test_share_is_in_percent(text: str, share: float) -> None:
-    assert parse_share(text) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("text", ["0.2", "0.15", ".5", "1e-3", "a fifth", "", "%"])
-def test_share_that_is_no_percentage_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--val is"):
-        parse_share(text)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1:30", 90), ("1:02:03", 3723), ("0:00.5", 0.5)])
-def test_times_have_hours_minutes_and_seconds(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("start_s", [float("nan"), float("inf"), -1.0])
-def test_start_that_is_no_time_is_refused(start_s: float) -> None:
-    with pytest.raises(InputError, match="--start"):
-        Extraction(start_s=start_s)
