@@ -138,3 +138,20 @@ def test_larger_images_are_copied_in_larger_cells(size: tuple[int, int], scale: 
     assert networks.copy_scale == scale
     assert networks.copied is not None
     assert networks.copied.cell == 2 ** (scale + 1)
+
+
+@pytest.mark.parametrize("feedback", ["none", "frame"])
+@pytest.mark.parametrize("latent_scope", ["spatial", "global"])
+def test_the_posterior_of_a_recurrent_prior_sees_earlier_frames(feedback: Any, latent_scope: Any) -> None:
+    """Only the memory differs: frame, pose and previous frame are the same."""
+    networks = small_networks(prior="recurrent", feedback=feedback, latent_scope=latent_scope).eval()
+    features = features_of(networks)
+    current = features.pop("current")
+    if feedback == "none":
+        features["previous"] = ()
+    posteriors = []
+    for filled in (0.0, 1.0):
+        prior, _ = networks.prior(**features, memory=torch.full((2, *networks.memory_shape), filled))
+        posteriors.append(networks.posterior(current, **features, prior=prior).mean)
+    assert posteriors[0].shape[1:] == networks.latent_shape
+    assert not torch.allclose(*posteriors)

@@ -64,9 +64,12 @@ class AnchoredNetworks(Networks):
         )
         self.prior_of_z = self._build_prior(config)
         self.stationary = isinstance(self.prior_of_z, StationaryPrior)
-        num_inputs = 3 if self.feedback and not self.stationary else 2
+        self.recurrent = isinstance(self.prior_of_z, RecurrentPrior)
+        num_inputs = (3 if self.feedback and not self.stationary else 2) * coarsest
+        if self.recurrent:
+            num_inputs += 2 * config.latent_channels
         self.posterior_head = GaussianHead(
-            num_inputs * coarsest, coarsest, config.latent_channels, global_latent=self.global_latent
+            num_inputs, coarsest, config.latent_channels, global_latent=self.global_latent
         )
         self.decoder = Decoder(config, global_latent=self.global_latent)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -113,17 +116,22 @@ class AnchoredNetworks(Networks):
         """Return q(z | x_t, inputs of the prior), which only so can code what is new in x_t.
 
         Under a stationary prior z describes lasting factors such as light. It is then read from the frame and not from
-        its difference to the last one, which would make z the change of the light.
+        its difference to the last one, which would make z the change of the light. Of a recurrent prior's memory it
+        sees what the prior makes of it.
         """
         if self.stationary:
             return corrected(prior, self.read(current, condition))
-        if not self.feedback:
-            return self.read(current, condition)
-        return self.posterior_head(torch.cat((current[-1], previous[-1], condition[-1]), 1))
+        of_memory = self._as_features(prior, condition[-1]) if self.recurrent else ()
+        return self.posterior_head(torch.cat((current[-1], *previous[-1:], condition[-1], *of_memory), 1))
 
     def read(self, current: Features, condition: Features) -> Gaussian:
         """Return the Gaussian of z from a frame and its condition alone, without the prior."""
         return self.posterior_head(torch.cat((current[-1], condition[-1]), 1))
+
+    @staticmethod
+    def _as_features(z: Gaussian, like: Tensor) -> Features:
+        """Return mean and log variance in the size and precision of other features; a global z is repeated."""
+        return tuple(part.to(like.dtype).expand(-1, -1, *like.shape[2:]) for part in (z.mean, z.log_variance))
 
     def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"], variance: Float[Tensor, " Z"]) -> None:
         """Replace a global z by basis (z - centre); decoded frames stay the same.

@@ -8,6 +8,7 @@ Next: `step.py`, which trains on a batch.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -36,16 +37,13 @@ class Batch(NamedTuple):
     shares: tuple[Share, ...]
     step: int
     epoch: int
+    num_observed: int
+    """Predicted frames of all processes whose z is from the posterior."""
 
     @property
     def num_predictions(self) -> int:
         """Number of predicted frames."""
         return sum(draws.teacher_forced.numel() for _, draws in self.shares)
-
-    @property
-    def num_observed(self) -> int:
-        """Number of predicted frames whose z is from the posterior."""
-        return sum(len(draws.noise) * draws.teacher_forced.shape[1] for _, draws in self.shares)
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,16 @@ class Batches:
             step: Number of the update, counted from 0; the key of the draws.
             epoch: Number of its epoch, counted from 0.
         """
-        draws = self.own_rows(self.draw(len(plan.start), cutter.clip_length, step, epoch))
-        plan = self.own_rows(plan)
+        draws_of_all = self.draw(len(plan.start), cutter.clip_length, step, epoch)
+        num_observed = math.prod(draws_of_all.noise.shape[:2])
+        draws, plan = self.own_rows(draws_of_all), self.own_rows(plan)
         num_shares = min(self.workers.count, len(plan.start))
 
         def cut_share(index: int) -> Share:
             share = Share(cutter.cut(share_of(plan, index, num_shares)), share_of(draws, index, num_shares))
             return _pinned(share) if self.pinned else share
 
-        return Batch(tuple(self.workers.map(cut_share, range(num_shares))), step, epoch)
+        return Batch(tuple(self.workers.map(cut_share, range(num_shares))), step, epoch, num_observed)
 
     def draw(self, num_clips: int, clip_length: int, step: int, epoch: int) -> Draws:
         """Make all random draws of an update, for the clips of all processes."""

@@ -45,7 +45,7 @@ class StepMetrics:
     num_predictions: int
     """Predicted frames of this process."""
     num_observed: int
-    """Predicted frames whose z is from the posterior; rate and distortion are means over them."""
+    """Predicted frames of all processes whose z is from the posterior; rate and distortion are means over them."""
     skipped: bool
     """True if the weights did not change because the loss or its gradient was not finite."""
 
@@ -114,7 +114,7 @@ class TrainStep:
         )
 
     def passes(self, batch: Batch) -> tuple[list[float], list[Tensor]]:
-        """Run the forward and the backward pass on a batch.
+        """Call `forward_backward` on a batch, or replay its CUDA graph.
 
         Returns:
             Loss, mse, rate, distortion and the norm of the gradients before clipping, over all processes; and the
@@ -130,12 +130,19 @@ class TrainStep:
         self._graphed_step(*gradients)
         self._average_weights()
 
-    def _forward_backward(self, all_forced: bool, weight: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_backward(self, all_forced: bool, weight: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Compute the terms of the bound and the clipped gradients from the shares' tensors."""
+
+        def forward(share: Share, condition: SharedCondition | None) -> Observation:
+            with self._autocast():
+                return self.predictor(
+                    *share.clip, share.draws, together=all_forced, condition=condition and condition.leaves
+                )
+
         shares = from_tensors(tensors)
         with self._autocast():
             conditions = shared_conditions(self.predictor, shares)
-        observations = self._map_shares(functools.partial(self._forward, all_forced), shares, conditions)
+        observations = self._map_shares(forward, shares, conditions)
         terms, output_gradients = self._loss(shares, observations, weight)
         partial_gradients = self._map_shares(self._backward, observations, output_gradients, conditions)
         gradients = partial_gradients[0]
@@ -144,12 +151,6 @@ class TrainStep:
         sum_over_processes_(self.fabric, gradients)
         norm = clip_gradients_(gradients, self.config.training.max_grad_norm)
         return torch.stack((terms.loss, terms.mse, terms.rate_nats, terms.distortion_nats, norm)).detach(), gradients
-
-    def _forward(self, all_forced: bool, share: Share, condition: SharedCondition | None) -> Observation:
-        with self._autocast():
-            return self.predictor(
-                *share.clip, share.draws, together=all_forced, condition=condition and condition.leaves
-            )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Return the arithmetic of a forward pass; threads do not share autocast's cache, whose order is by chance."""
@@ -218,7 +219,7 @@ class TrainStep:
         # Processes exchange gradients within an update, which cannot be captured.
         graphed = functools.partial(GraphedFunction, device=self.fabric.device, enabled=self.fabric.world_size == 1)
         self._graphed_passes = {
-            all_forced: graphed(functools.partial(self._forward_backward, all_forced)) for all_forced in (False, True)
+            all_forced: graphed(functools.partial(self.forward_backward, all_forced)) for all_forced in (False, True)
         }
         self._graphed_step = graphed(self._optimizer_step)
 
@@ -252,13 +253,12 @@ class TrainStep:
 
     def bound(self, mse: Tensor, rate_nats: Tensor, observed: Tensor, kl_weight: float | Tensor) -> BoundTerms:
         """Compute the terms of the bound; the first three arguments have one entry per predicted frame."""
-        variance = self.config.bound.likelihood_variance
-        height, width = parse_size(self.config.size)
+        num_values = 3 * math.prod(parse_size(self.config.size))
         return bound_terms(
             mse,
             rate_nats,
-            num_values=3 * height * width,
-            variance=None if variance == "optimal" else variance,
+            num_values=num_values,
+            variance=self.config.bound.variance(num_values),
             kl_weight=kl_weight,
             observed=observed,
         )
