@@ -24,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lab4") / "run"
-    more = "--num_epoch 2 --per_save 1 --fast_train --fast_train_epoch 1 --store_visualization".split()
+    more = "--num_epoch 3 --per_save 1 --fast_train --fast_train_epoch 0 --store_visualization".split()
     assert main(["lab4", "train", "--DR", str(data), "--save_root", str(out), *SMALL, *more]) == 0
     return out
 
@@ -32,11 +32,11 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_uses_the_options(run: Path) -> None:
     config = from_dict(json.loads((run / "config.json").read_text()))
     widths = {"F_dim": 8, "L_dim": 4, "N_dim": 4, "D_out_dim": 8}
-    fast = {"fast_train": True, "fast_train_epoch": 1}
+    fast = {"fast_train": True, "fast_train_epoch": 0}
     options = LabTrain(
         DR=Path("D"),
         save_root=Path("R"),
-        num_epoch=2,
+        num_epoch=3,
         per_save=1,
         store_visualization=True,
         frame_H=16,
@@ -47,10 +47,10 @@ def test_train_uses_the_options(run: Path) -> None:
     )
     assert config == train_config(options)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == [1, 4]  # 24 frames: six clips, three batches; a fast epoch has one
+    assert [entry["step"] for entry in log] == [1, 2, 5]  # 24 frames: six clips, three batches; a fast epoch has one
     assert all(entry["validation_psnr_db"] is not None for entry in log)
     for folder, ending in (("epochs", "safetensors"), ("samples/epochs", "png")):
-        assert sorted(path.name for path in (run / folder).iterdir()) == [f"epoch-{n:04d}.{ending}" for n in (1, 2)]
+        assert sorted(path.name for path in (run / folder).iterdir()) == [f"epoch-{n:04d}.{ending}" for n in (1, 2, 3)]
 
 
 def test_test_writes_the_submission(run: Path, data: Path, tmp_path: Path) -> None:

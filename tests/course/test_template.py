@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from posecast.course.template import evaluate_words, notes, submit_words, train_
 from posecast.course.template_options import LabTest, LabTrain
 from posecast.errors import InputError
 from posecast.training.plan import Plan
-from posecast.training.schedules import kl_weight, learning_rate
+from posecast.training.schedules import kl_weight, learning_rate, teacher_forcing_rate
 
 
 def options(**changes: Any) -> LabTrain:
@@ -57,11 +58,12 @@ def test_the_defaults_are_those_of_the_template() -> None:
         teacher_forcing_step=0.1,
         teacher_forcing_decay_from=10,
         teacher_forcing_coin="epoch",
+        max_grad_norm=1 / 15,
     )
     bound = dataclasses.replace(recipe.bound, kl_schedule="cyclical", kl_period=7.0)
     assert config == dataclasses.replace(recipe, training=training, bound=bound)
     assert config.training.milestones == pytest.approx((2 / 70, 5 / 70), abs=1e-8)
-    assert (config.bound.likelihood_variance, config.training.max_grad_norm) == (3072.0, 1.0)
+    assert (config.bound.likelihood_variance, config.training.max_grad_norm) == ("course", 1 / 15)
     assert (config.networks.latent_channels, config.budget.epochs) == (12, 70)
 
 
@@ -76,16 +78,17 @@ CHANGES = [
     ("--train_vi_len 8", "training.clip_length", 8),
     ("--val_vi_len 100", "training.validation_frames", 100),
     ("--frame_H 16", "size", "16x64"),
-    ("--frame_W 32", "bound.likelihood_variance", 3 * 32 * 32 / 2),
+    ("--frame_W 32", "size", "32x32"),
     ("--F_dim 64", "networks.frame_channels", 64),
     ("--L_dim 16", "networks.pose_channels", 16),
     ("--N_dim 8", "networks.latent_channels", 8),
     ("--D_out_dim 96", "networks.fusion_channels", 96),
     ("--tfr 0.5", "training.teacher_forcing", 0.5),
     ("--tfr_sde 3", "training.teacher_forcing_decay_from", 3),
+    ("--tfr_sde 0", "training.teacher_forcing_decay_from", 1),
     ("--tfr_d_step 0.2", "training.teacher_forcing_step", 0.2),
-    ("--fast_train", "training.fast_epochs", 5),
-    ("--fast_train --fast_train_epoch 2", "training.fast_epochs", 2),
+    ("--fast_train", "training.fast_epochs", 7),
+    ("--fast_train --fast_train_epoch 2", "training.fast_epochs", 4),
     ("--fast_train --partial 0.8 --fast_partial 0.2", "training.fast_share", 0.25),
     ("--kl_anneal_type Without", "bound.kl_schedule", "constant"),
     ("--kl_anneal_type Monotonic", "bound.kl_period", 70.0),
@@ -93,7 +96,7 @@ CHANGES = [
     ("--kl_anneal_ratio 0.5", "bound.kl_ramp", 0.5),
     ("--kl_reading report", "bound.kl_period", 10.0),
     ("--store_visualization", "training.sample_every", 1),
-    ("--grad_norm 0.75", "training.max_grad_norm", 0.75),
+    ("--grad_norm 0.75", "training.max_grad_norm", 0.05),
     ("--lr_schedule cosine", "training.learning_rate_schedule", "cosine"),
     ("--output clamp", "networks.output", "clamp"),
     ("--posterior_sees previous", "networks.posterior_sees", "previous"),
@@ -180,9 +183,34 @@ def test_a_milestone_is_the_first_update_of_its_epoch(num_epochs: int, per_epoch
     assert learning_rates == pytest.approx(expected)
 
 
+def template_epochs(given: LabTrain) -> Iterator[tuple[bool, float]]:
+    """Return for each epoch whether it is fast, and its teacher-forcing rate, by the statements of the template."""
+    fast_train, rate, epoch = given.fast_train, given.tfr, 0
+    for _ in range(given.num_epoch):
+        is_fast = fast_train  # the data set is made before the next line
+        if epoch > given.fast_train_epoch:
+            fast_train = False
+        yield is_fast, rate
+        epoch += 1
+        if epoch >= given.tfr_sde:
+            rate = max(0.0, rate - given.tfr_d_step)
+
+
+@pytest.mark.parametrize("fast_train_epoch", [0, 1, 5])
+@pytest.mark.parametrize("tfr_sde", [0, 1, 3])
+def test_epochs_are_those_of_the_template(fast_train_epoch: int, tfr_sde: int) -> None:
+    given = options(
+        fast_train=True, fast_train_epoch=fast_train_epoch, num_epoch=12, tfr=1.0, tfr_sde=tfr_sde, tfr_d_step=0.1
+    )
+    training = train_config(given).training
+    for epoch, (is_fast, rate) in enumerate(template_epochs(given)):
+        assert (epoch < training.fast_epochs) is is_fast
+        assert teacher_forcing_rate(epoch, training) == pytest.approx(rate)
+
+
 def test_milestones_take_fast_epochs_into_account() -> None:
     """Use the course's 23,410 frames in clips of 16, two per batch: 731 updates per epoch, 292 in a fast one."""
-    config = train_config(options(fast_train=True, fast_train_epoch=3))
+    config = train_config(options(fast_train=True, fast_train_epoch=1))
     learning_rates = rates(config, 3 * 292 + 67 * 731)
     falls = [step for step in range(1, len(learning_rates)) if learning_rates[step] < learning_rates[step - 1]]
     assert falls == pytest.approx([2 * 292, 3 * 292 + 2 * 731], abs=3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from posecast.config.schema import Bound
 from posecast.model.elbo import (
     Gaussian,
     bound_terms,
@@ -117,8 +118,10 @@ def test_loss_is_the_weighted_negative_bound_rescaled(generator: torch.Generator
 @pytest.mark.parametrize("beta", [0.0, 1e-4, 1.0])
 def test_the_course_loss_is_a_variance_of_3072(generator: torch.Generator, beta: float) -> None:
     mse, rate = torch.rand(2, 2, 15, generator=generator)
-    terms = bound_terms(mse, rate, num_values=6144, variance=3072.0, kl_weight=beta)
-    torch.testing.assert_close(terms.loss, mse.mean() + beta * rate.mean())
+    for num_values in (6144, 24576):  # at 32x64 and at 64x128
+        variance = Bound(likelihood_variance="course").variance(num_values)
+        terms = bound_terms(mse, rate, num_values=num_values, variance=variance, kl_weight=beta)
+        torch.testing.assert_close(terms.loss, mse.mean() + beta * rate.mean())
 
 
 def test_optimal_variance_is_the_mean_squared_error_and_minimises_the_distortion(

@@ -28,7 +28,7 @@ RECIPES: dict[str, Config] = {
     "lab4": Config(
         "lab4",
         Lab4(),
-        bound=Bound(likelihood_variance=3072.0),
+        bound=Bound(likelihood_variance="course"),
         training=Training(
             clip_length=16,
             batch_size=2,

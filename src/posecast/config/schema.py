@@ -107,10 +107,10 @@ class Lab4:
 class Bound:
     """Settings of the evidence lower bound: its likelihood and its KL weight."""
 
-    likelihood_variance: float | Literal["optimal"] = setting(
+    likelihood_variance: float | Literal["optimal", "course"] = setting(
         "optimal",
-        "Variance of the Gaussian likelihood, for pixels in [0, 1]: 3072 is the course's "
-        "(docs/explanation/theory.md); optimal is the mean squared error of the batch.",
+        "Variance of the Gaussian likelihood, for pixels in [0, 1]: optimal is the mean squared error of the batch; "
+        "course is half of the number of values, 3072 at 32x64 (docs/explanation/theory.md).",
         ge=1e-8,
         le=1e6,
     )
@@ -121,6 +121,12 @@ class Bound:
     kl_floor: float = setting(0.0, "KL weight at the start of a rise.", ge=0.0, le=1e6)
     kl_period: float = setting(10.0, "Epochs of a cycle, or of the single monotonic rise.", ge=1e-3, le=1e9)
     kl_ramp: float = setting(1.0, "Share of the period in which the weight rises.", ge=1e-6, le=1.0)
+
+    def variance(self, num_values: int) -> float | None:
+        """Return the variance of the likelihood of a frame with `num_values` values, or None for the optimal one."""
+        if self.likelihood_variance == "optimal":
+            return None
+        return num_values / 2 if self.likelihood_variance == "course" else self.likelihood_variance
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,7 @@ SAME_VALUE = {
     "N_dim": "latent_channels",
     "D_out_dim": "fusion_channels",
     "tfr": "teacher_forcing",
-    "tfr_sde": "teacher_forcing_decay_from",
     "tfr_d_step": "teacher_forcing_step",
-    "grad_norm": "max_grad_norm",
     "posterior_sees": "posterior_sees",
     "seed": "seed",
 }
@@ -76,12 +74,13 @@ def train_config(options: LabTrain) -> Config:
 
 def translated_settings(options: LabTrain) -> dict[str, dict[str, Any]]:
     """Return, by option, the settings that take another value than the option itself."""
-    height, width = options.frame_H, options.frame_W
     return {
-        # Mean squared error plus beta x summed KL is the bound at this variance (docs/explanation/theory.md).
-        "frame_H": {"size": f"{height}x{width}", "likelihood_variance": 3 * height * width / 2},
+        "frame_H": {"size": f"{options.frame_H}x{options.frame_W}"},
         "optim": {"optimizer": options.optim.lower()},
         "tfr": {"teacher_forcing_coin": "epoch"},
+        "tfr_sde": {"teacher_forcing_decay_from": max(1, options.tfr_sde)},  # the template never lowers epoch 0
+        # The template limits the gradient of a sum over a clip's predicted frames; ours is that of their mean.
+        "grad_norm": {"max_grad_norm": options.grad_norm / (options.train_vi_len - 1)},
         "fast_train": fast_settings(options),
         "kl_anneal_type": kl_settings(options),
         "lr_schedule": learning_rate_settings(options),
@@ -91,7 +90,7 @@ def translated_settings(options: LabTrain) -> dict[str, dict[str, Any]]:
 
 
 def fast_settings(options: LabTrain) -> dict[str, Any]:
-    """Return the settings of fast epochs; the template's share is of all frames, ours of the frames in use."""
+    """Return the settings of fast epochs; the template's share is of all frames, that of posecast of those in use."""
     if not options.fast_train:
         return {}
     if options.fast_partial > options.partial:
@@ -99,7 +98,16 @@ def fast_settings(options: LabTrain) -> dict[str, Any]:
             f"--fast_partial is {options.fast_partial:g} but --partial is only {options.partial:g}; expected fast "
             "epochs to use a part of what the others use, so lower --fast_partial."
         )
-    return {"fast_epochs": options.fast_train_epoch, "fast_share": options.fast_partial / options.partial}
+    return {"fast_epochs": num_fast_epochs(options), "fast_share": options.fast_partial / options.partial}
+
+
+def num_fast_epochs(options: LabTrain) -> int:
+    """Return the number of fast epochs: two more than the option says, as in the template.
+
+    The template ends them in the first epoch whose number, from 0, exceeds the option, and only after it has loaded
+    that epoch's data.
+    """
+    return options.fast_train_epoch + 2 if options.fast_train else 0
 
 
 def kl_settings(options: LabTrain) -> dict[str, Any]:
@@ -147,7 +155,7 @@ def share_before(options: LabTrain, epoch: int) -> float:
     """
 
     def usual_epochs(num_epochs: int) -> float:
-        fast = min(num_epochs, options.fast_train_epoch) if options.fast_train else 0
+        fast = min(num_epochs, num_fast_epochs(options))
         return fast * options.fast_partial / options.partial + num_epochs - fast
 
     return max(0, math.ceil(1e9 * usual_epochs(epoch) / usual_epochs(options.num_epoch)) - 1) / 1e9
