@@ -2,10 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Address of an index of CPU builds, as pytorch.org/get-started shows it; empty: pip's usual index, on Linux with CUDA.
+TORCH_INDEX ?=
 
 PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-long test-all lint docs chaos fuzz audit clean
+.PHONY: demo test test-long test-all lint docs chaos fuzz audit licences lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/posecast demo --out posecast-demo
@@ -45,11 +49,34 @@ audit:
 	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
+# The table at the end of docs/licences.md, from the metadata of what is installed; needs Python 3.11 or 3.12 on x86-64.
+licences: $(VENV)/installed
+	$(PYTHON) -m venv --clear $(VENV)-licences
+	$(VENV)-licences/bin/pip install --quiet --disable-pip-version-check pip-licenses
+	sed '/^| Name/,$$d' docs/licences.md > $(VENV)-licences/page
+	$(VENV)-licences/bin/pip-licenses --python $(BIN)/python --with-system --ignore-packages pip posecast \
+		--from mixed --format markdown >> $(VENV)-licences/page
+	mv $(VENV)-licences/page docs/licences.md
+
+# Hashes for all platforms, from pip's usual index. Without torch, whose CPU builds are elsewhere, and its CUDA packages.
+lock:
+	$(PYTHON) -m venv --clear $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
+	printf '%s\n' cuda-bindings cuda-toolkit triton \
+		nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 > $(VENV)-lock/excluded
+	$(LOCK) --output-file requirements-lock.txt
+	$(LOCK) --output-file requirements-lock-extras.txt --extra video --extra tensorboard
+
+LOCK = $(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" --constraint constraints.txt --excludes $(VENV)-lock/excluded \
+	--no-emit-package torch pyproject.toml
+
 # The mark of a finished installation: made last, so an interrupted one is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,docs]"
+	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps --index-url "$(TORCH_INDEX)" torch)
+	$(PIP_INSTALL) --editable ".[dev,docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit docs/_build posecast-demo
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-licences $(VENV)-lock docs/_build posecast-demo

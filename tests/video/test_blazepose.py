@@ -75,5 +75,16 @@ def test_noise_shows_nobody(blazepose: BlazePose) -> None:
 
 def test_missing_library_is_reported_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(InputError, match=r"pip install 'posecast\[video\]'"):
+    with pytest.raises(InputError, match=r"Python 3\.11 or 3\.12, pip install 'posecast\[video\]'.*--keypoints"):
+        BlazePose()
+
+
+def test_library_that_cannot_be_loaded_is_reported_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers without OpenGL, which OpenCV needs."""
+
+    def missing(name: str) -> object:
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(InputError, match=r"installed but cannot be loaded: libGL\.so\.1.*libgl1.*--keypoints"):
         BlazePose()

@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 import posecast
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config
 from posecast.data.dancer.dance import dance
 from posecast.data.recordings import Footage, Recording
-from posecast.drives import cache_folder, user_cache
 from posecast.evaluation.evaluate import mean_rollout
-from posecast.model.device import THREAD_LIMIT, MachineProfile, available_cores, machine_profile, resolve_precision
+from posecast.model.device import THREAD_LIMIT, MachineProfile, available_cores, machine_profile
 from posecast.model.machine_speed import cores_are_free
 from posecast.model.threads import operator_threads
+from posecast.system.drives import cache_folder, user_cache
 from posecast.training.batches import build_cutter
 from posecast.training.budget import measure_update
+from posecast.training.distributed import single_process
 from posecast.training.plan import stages
 from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads
@@ -86,7 +86,9 @@ def software(advice: list[str]) -> Lines:
         state = "installed" if is_installed else f"not installed: pip install 'posecast[{extra}]'"
         lines.append((f"extra {extra}", state))
         if not is_installed and extra == "video":
-            advice.append(f"posecast[{extra}] is not installed; it {purpose}. Without it, give --keypoints.")
+            advice.append(
+                f"posecast[{extra}] is not installed; it {purpose}, with Python 3.11 or 3.12. Else: --keypoints."
+            )
     return lines
 
 
@@ -191,10 +193,9 @@ def expectations(profile: MachineProfile) -> Lines:
 
 def measure_recipe(config: Config, recording: Recording) -> tuple[float, float]:
     """Return the seconds of an update, and of a frame of a rollout, on the CPU."""
-    fabric = Fabric(accelerator="cpu", devices=1, precision=resolve_precision("auto", "cpu"))
     threads, shares = chosen_threads("cpu")
     with operator_threads(threads):
-        train_step = TrainStep(fabric, config, shares=shares)
+        train_step = TrainStep(single_process("cpu"), config, shares=shares)
         try:
             cutter = build_cutter(config, Footage([recording], [recording]))
             update_s = measure_update(train_step, cutter, *stages(config.training)[-1])

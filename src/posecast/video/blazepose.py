@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import math
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Iterator
@@ -159,9 +160,15 @@ def _mediapipe() -> Any:
             library = importlib.import_module("mediapipe")
             bindings = importlib.import_module("mediapipe.python._framework_bindings")
     except ImportError as error:
+        if getattr(error, "name", None) != "mediapipe":
+            raise InputError(
+                f"MediaPipe is installed but cannot be loaded: {error}. Install what is missing (on Debian and Ubuntu, "
+                "libGL.so.1 is in the package libgl1), or give keypoints of another estimator with --keypoints."
+            ) from error
         raise InputError(
-            "Pose estimation needs MediaPipe: pip install 'posecast[video]' (Python 3.11 or 3.12), "
-            "or give keypoints of another estimator with --keypoints."
+            f"Pose estimation needs MediaPipe, and this Python {platform.python_version()} has none: with Python 3.11 "
+            "or 3.12, pip install 'posecast[video]' (MediaPipe 0.10.21 exists neither for newer versions nor for Linux "
+            "on ARM); or give keypoints of another estimator with --keypoints."
         ) from error
     bindings.resource_util.set_resource_dir(str(Path(str(library.__file__)).parents[1]))
     return library
