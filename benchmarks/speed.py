@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,13 +41,13 @@ from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage, Recording
 from posecast.files import write_json
 from posecast.model.cuda_graphs import FIRST_CALLS
-from posecast.model.device import machine_profile, resolve_device, resolve_precision
+from posecast.model.device import machine_profile, resolve_device
 from posecast.model.lab4 import Lab4Networks
 from posecast.model.rollout import predict, predict_together
 from posecast.model.rollout_input import RolloutInput
 from posecast.model.threads import operator_threads
 from posecast.training.batches import Batch, build_cutter
-from posecast.training.distributed import machine_facts
+from posecast.training.distributed import machine_facts, single_process
 from posecast.training.loop import prepare_batch
 from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads, train
@@ -174,7 +173,7 @@ class OurWay:
         self.config = config
         self.recordings = recordings
         accelerator = resolve_device(device)
-        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
+        self.fabric = single_process(accelerator)
         self.threads, self.shares = chosen_threads(accelerator)
         self.train_steps = {
             forced: TrainStep(self.fabric, forcing(config, forced), shares=self.shares) for forced in (False, True)

@@ -289,9 +289,9 @@ def _submission(folder: Path) -> Path:
 
 
 def _read_submission(path: Path) -> object:
-    from posecast.course.kaggle_score import read_rows
+    from posecast.course.submission_rows import read_ids, read_rows
 
-    return list(read_rows(path, 3, (2, 2)))
+    return read_ids(path, 3, (2, 2)), list(read_rows(path, (2, 2)))
 
 
 def _video(suffix: str) -> Callable[[Path], Path]:

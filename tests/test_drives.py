@@ -17,20 +17,20 @@ import filelock
 import numpy as np
 import pytest
 
-from posecast import drives
 from posecast.cli.main import main
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dataset import Choreography, write_synthetic
-from posecast.drives import (
+from posecast.files import write_text
+from posecast.system import drives
+from posecast.system.drives import (
     advice_on,
     cache_folder,
     flush_to_disk,
     is_wrong_name,
     locked,
-    set_matplotlib_folder,
+    set_library_folders,
     user_cache,
 )
-from posecast.files import write_text
 
 from .conftest import TINY
 
@@ -270,7 +270,7 @@ def test_without_a_home_the_cache_is_a_private_temporary_folder(no_home: Path) -
     folder = cache_folder()
     assert folder == cache_folder() == no_home / f"posecast-{os.getuid()}"
     assert folder.stat().st_mode & 0o777 == 0o700
-    set_matplotlib_folder()
+    set_library_folders()
     assert os.environ["MPLCONFIGDIR"] == str(folder / "matplotlib")
 
 
@@ -298,10 +298,31 @@ def test_with_nowhere_to_write_the_cache_folder_is_no_error(no_home: Path, monke
     assert not cache_folder().is_relative_to(no_home)
 
 
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_without_a_disk_temporary_files_lie_in_memory(
+    has_memory: bool, no_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    def gettempdir() -> str:
+        if tempfile.tempdir is None:
+            raise error
+        return tempfile.tempdir
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    monkeypatch.setattr(drives, "MEMORY", str(tmp_path if has_memory else tmp_path / "missing"))
+    monkeypatch.setenv("TMPDIR", "/proc/nowhere")
+    set_library_folders()
+    assert (cache_folder().parent == tmp_path) == has_memory
+    assert (os.environ["TMPDIR"] == str(tmp_path)) == has_memory
+    assert ("set TMPDIR" in advice_on(error)) != has_memory
+
+
 AS_USER = """
 import os
 from pathlib import Path
-from posecast import drives
+from posecast.system import drives
 from posecast.data.cache import load_recordings
 from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.files import write_text

@@ -156,9 +156,9 @@ def write_recordings_of(folder: Path, lengths: list[int], *, val: bool) -> None:
 
 
 SHORT = {
-    "one of three": ([20, 10, 40], True, "1 of 3 training recordings (10 of 70 frames) are shorter than a clip of 16"),
+    "one of three": ([20, 10, 40], True, "1 of 3 training recordings (10 of 70 frames) is shorter than a clip of 16"),
     "most frames": ([20, 10, 15, 15, 10], True, "4 of 5 training recordings (50 of 70 frames) are shorter"),
-    "by their tail": ([17, 40], False, "1 of 2 training recordings (15 of 51 frames) are shorter than a clip of 16"),
+    "by their tail": ([17, 40], False, "1 of 2 training recordings (15 of 51 frames) is shorter than a clip of 16"),
 }
 
 

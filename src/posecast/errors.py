@@ -3,6 +3,7 @@
 Raised anywhere, caught once: `cli/main.py` turns an `InputError` into exit status 2 and one sentence on stderr.
 """
 
+import reprlib
 from dataclasses import dataclass
 
 
@@ -47,6 +48,24 @@ def counted(number: int, noun: str) -> str:
     if noun == "time" and number == 1:
         return "once"
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as in Python's code, cut after `limit` characters, for an error sentence about a file's content.
+
+    Nested values are abbreviated before they are converted, since a file of a kilobyte can describe gigabytes.
+
+    >>> shown("low"), shown([[[[[0]]]]]), shown("x" * 100, limit=8)
+    ("'low'", '[[[[[...]]]]]', "'xxxxxxx...")
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 4, 2 * limit + 8, limit, limit
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    try:
+        text = short.repr(value)
+    except ValueError:  # Python converts no integer of more than some thousand digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,7 @@
 """Atomic file writing, JSON files, and checks before anything is overwritten.
 
 Every file that posecast writes goes through `replacing`, and every output folder through `claim_folder`.
-Next: `drives.py`, for what drives lack.
+Next: `system/drives.py`, for what drives lack.
 """
 
 from __future__ import annotations
@@ -9,16 +9,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from posecast.drives import FAILING, FULL, UNSUPPORTED, flush_to_disk, move_over
 from posecast.errors import InputError
+from posecast.system.drives import FAILING, FULL, UNSUPPORTED, flush_to_disk, move_over
 
 WRITING = ".writing-"
 """Prefix of the name of an incomplete file."""
+MAX_BYTES = 2**27
+"""Largest text file that is read: hundreds of times the log of a week of training."""
+MAX_DEPTH = 64
+"""Deepest nesting of JSON that is read."""
+MAX_DIGITS = 300
+"""Longest integer in JSON that is read; the largest float has 309 digits."""
 
 
 @contextmanager
@@ -51,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove incomplete files of killed processes below a folder, in which no other process may be writing."""
     for leftover in folder.rglob(f"{WRITING}*"):
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
@@ -85,6 +92,31 @@ def finite(content: Any) -> Any:
     return content
 
 
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a regular file; a pipe would block, and a device may never end.
+
+    Args:
+        path: The file, or a link to it.
+        limit: Largest number of bytes.
+
+    Raises:
+        InputError: It is no regular file, or larger.
+        OSError: It does not exist or cannot be read.
+    """
+
+    def open_at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=open_at_once) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError(f"{path} is not a regular file; expected one, not a pipe or a device.")
+        content = file.read(limit + 1) if facts.st_size <= limit else b""
+    if max(facts.st_size, len(content)) > limit:
+        raise InputError(f"{path} has {max(facts.st_size, len(content)):,} bytes; expected at most {limit:,}.")
+    return content
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
@@ -96,10 +128,12 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         InputError: The file does not exist, cannot be read, or holds no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _parse_json(read_bytes(path).decode())
+    except InputError as error:
+        raise InputError(f"{error} It should hold {what}.") from error
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}; expected {what}.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); expected {what}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object; expected {what}.")
@@ -110,16 +144,37 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read the complete lines of a log, an object each; stop at an incomplete line.
 
     A missing file gives an empty list; a line that holds no object is skipped.
+
+    Raises:
+        InputError: The file is no regular file, or has more than `MAX_BYTES`.
     """
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in read_bytes(path).decode(errors="replace").splitlines() if path.exists() else ():
         try:
-            entry = json.loads(line)
+            entry = _parse_json(line)
         except (ValueError, RecursionError):  # a run in progress may be writing its last line
             break
         if isinstance(entry, dict):
             entries.append(entry)
     return entries
+
+
+def _parse_json(text: str) -> Any:
+    """Parse JSON; raise ValueError for what later code cannot hold: deep nesting, and integers beyond any float."""
+    content = json.loads(text, parse_int=_parse_int)
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        holders = (value for value in level if isinstance(value, dict | list))
+        level = [inner for value in holders for inner in (value.values() if isinstance(value, dict) else value)]
+        if not level:
+            return content
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
 
 
 def claim_folder(

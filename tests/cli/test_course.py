@@ -11,7 +11,9 @@ import torch
 from posecast.cli.main import main
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Lab4
+from posecast.data.cache import load_recordings
 from posecast.data.images import read_image
+from posecast.model.checkpoint import load_run
 from posecast.model.lab4 import Lab4Networks
 
 from ..videos import read_video
@@ -31,16 +33,20 @@ def test_submit_writes_the_courses_csv(run: Path, data: Path, tmp_path: Path) ->
     assert len(list(read_video(tmp_path / "s/pred_seq0.gif"))) == 30
 
 
-def test_an_imported_checkpoint_predicts_the_pixels_of_the_courses_networks(data: Path, tmp_path: Path) -> None:
-    """Compare a rollout with the networks, applied frame by frame."""
+@pytest.mark.parametrize("batchnorm", ["running", "batch"])
+def test_an_imported_checkpoint_predicts_the_pixels_of_the_courses_networks(
+    data: Path, tmp_path: Path, batchnorm: str
+) -> None:
+    """Compare a rollout with the networks, applied frame by frame; the course's code never leaves training mode."""
     torch.manual_seed(0)
     networks = lab4_networks().eval()
+    networks.label_transformation.train(batchnorm == "batch")
     networks.output = "none"
     torch.save(
         {"state_dict": networks.state_dict(), "lr": 1e-3, "last_epoch": 7, "tfr": 0.0}, tmp_path / "epoch=7.ckpt"
     )
     out = tmp_path / "run"
-    assert main(["import-lab4", str(tmp_path / "epoch=7.ckpt"), "--out", str(out)]) == 0
+    assert main(["import-lab4", str(tmp_path / "epoch=7.ckpt"), "--out", str(out), "--batchnorm", batchnorm]) == 0
     assert main(generate_words(out, data, tmp_path / "frames", "--latent", "mean")) == 0
     names = sorted((tmp_path / "frames").iterdir())
     (first,) = (data / "test/test_img/0").iterdir()
@@ -57,6 +63,23 @@ def test_an_imported_checkpoint_predicts_the_pixels_of_the_courses_networks(data
             frame = networks.Generator(fused).clamp(0, 1)
             written = torch.from_numpy(read_image(name)).permute(2, 0, 1)
             assert (frame[0] * 255 - written).abs().max() <= 2
+
+
+def test_an_import_measures_batchnorm_on_a_data_set(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = lab4_networks()
+    torch.save({"state_dict": networks.state_dict()}, tmp_path / "lagging.ckpt")
+    words = ["import-lab4", str(tmp_path / "lagging.ckpt"), "--out", str(tmp_path / "run"), "--data", str(data)]
+    assert main(words) == 0
+    assert "measured on the training pose maps" in capsys.readouterr().err
+    imported = load_run(tmp_path / "run").networks
+    assert isinstance(imported, Lab4Networks)
+    poses = [recording.poses for recording in load_recordings(data, "train", (32, 64))]
+    features = networks.label_transformation[:2](torch.from_numpy(np.concatenate(poses)).permute(0, 3, 1, 2) / 255)
+    norm = imported.label_transformation[2]
+    torch.testing.assert_close(norm.running_mean, features.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    refused(capsys, *words, "--force", "--batchnorm", "batch")
 
 
 def lab4_networks() -> Lab4Networks:

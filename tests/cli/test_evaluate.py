@@ -20,7 +20,7 @@ def test_scores_json_has_its_agreed_content(run: Path) -> None:
     assert {"split", "selected_on", "psnr", "ssim", "sequences", "summary", "reconstruction", "baselines"} <= set(
         scores
     )
-    assert set(scores["baselines"]) == {"copy_first_frame", "mean_frame", "nearest_pose"}
+    assert set(scores["baselines"]) == {"copy_first_frame", "mean_frame", "nearest_pose", "mean_of_8_nearest_poses"}
     assert None not in scores["baselines"].values()
     assert scores["summary"]["futures"] == 2
     (sequence,) = scores["sequences"]
@@ -143,6 +143,13 @@ def test_generate_refuses_what_cannot_be_followed(
     words = ["generate", run, "--first-frame", first, "--out"]
     assert "has no sound" in refused(capsys, *words, tmp_path / "a.mp4", "--poses", data, "--audio")
     assert "cannot hold sound" in refused(capsys, *words, tmp_path / "a.gif", "--poses", own_video, "--audio")
+
+
+def test_generate_cannot_fit_a_motion_to_a_run_without_body_measures(
+    own_video: Path, run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mediapipe", reason="needs posecast[video], which is not available for Python 3.13")
+    first = next((data / "test/test_img/0").iterdir())
     older = tmp_path / "older"
     shutil.copytree(run, older)
     config = json.loads((older / "config.json").read_text())

@@ -57,8 +57,8 @@ def test_the_claim_of_wobble_needs_both_wobble_and_cost(wobble_after: float, dri
     runs = []
     for k in range(3):
         run = make_run()
-        frames = [20.0 + 0.5 * (-1) ** t for t in range(399)]
-        frames += [20.0 + wobble_after * (-1) ** t for t in range(200)]
+        frames = [20.0 + 0.5 * (-1) ** t for t in range(2, 400)]
+        frames += [20.0 + wobble_after * (-1) ** t for t in range(400, 600)]
         run.scores["sequences"] = [{"psnr_db": {"mean": [value + 0.01 * k for value in frames]}}]
         run.scores["drift"] = {"difference_db": drift + 0.01 * k}
         runs.append(run)

@@ -8,8 +8,16 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from posecast.cli.options import Force, OnDevice, Out, Run, check_at_least_one, prepare_device, print_note, print_result
-from posecast.config.schema import Lab4
+from posecast.config.schema import Lab4, parse_size
 from posecast.course.submit_request import SubmitRequest
+from posecast.errors import InputError
+
+BATCHNORM_NOTES = {
+    "batch": "BatchNorm uses the statistics of each frame, as the course's code does.",
+    "measured": "BatchNorm uses statistics that were measured on the training pose maps.",
+    "running": "BatchNorm uses the checkpoint's running statistics, which lag behind its weights and can cost "
+    "decibels. Give --data DATA to measure them, or --batchnorm batch for the course's own arithmetic.",
+}
 
 
 def submit(run: Run, /, *, request: Annotated[SubmitRequest, Parameter(name="*")], device: OnDevice = "auto") -> None:
@@ -42,7 +50,6 @@ def score(
     """Score a submission as the course's board does: PSNR of frames 1 to 600 of each sequence."""
     from posecast.cli.progress_bars import counting
     from posecast.cli.tables import print_grade
-    from posecast.config.schema import parse_size
     from posecast.course.kaggle_score import grade
 
     with counting("scoring") as progress:
@@ -62,13 +69,40 @@ def import_lab4(
     posterior_sees: Annotated[
         Literal["current", "previous"], Parameter(help="Frame that its posterior was fed.")
     ] = "current",
+    batchnorm: Annotated[
+        Literal["running", "batch"],
+        Parameter(
+            help="Statistics of its BatchNorm: the running ones, or those of each frame as in the course's code."
+        ),
+    ] = "running",
+    data: Annotated[
+        Path | None,
+        Parameter(help="Data set whose training pose maps the running statistics are measured on."),
+    ] = None,
     size: Annotated[str, Parameter(help="Height x width of the images it was trained on.")] = "32x64",
     force: Force = False,
 ) -> None:
     """Convert a checkpoint of the course's code into a run; no code in it is executed."""
+    from posecast.data.cache import load_recordings
     from posecast.model.lab4_checkpoint import import_lab4 as write_run
 
-    write_run(checkpoint, out, output=output, posterior_sees=posterior_sees, size=size, force=force)
+    if data and batchnorm == "batch":
+        raise InputError(
+            "--data and --batchnorm batch are given; expected one: --data measures the running statistics, which "
+            "--batchnorm batch does not use."
+        )
+    recordings = load_recordings(data, "train", parse_size(size)) if data else ()
+    write_run(
+        checkpoint,
+        out,
+        output=output,
+        posterior_sees=posterior_sees,
+        batchnorm=batchnorm,
+        size=size,
+        recordings=recordings,
+        force=force,
+    )
+    print_note(BATCHNORM_NOTES["batch" if batchnorm == "batch" else "measured" if data else "running"])
     print_result(f"{out} is ready: posecast evaluate {out} --data DATA")
 
 

@@ -22,7 +22,7 @@ def evaluate(
     seed: Seed = 0,
     bound: Annotated[
         bool,
-        Parameter(help="Also bound log p with 16 particles; takes as long as 32 more futures of one sequence."),
+        Parameter(help="Also bound log p with 16 particles; takes as long as 32 to 48 more futures of one sequence."),
     ] = False,
     device: OnDevice = "auto",
 ) -> None:

@@ -6,7 +6,7 @@ Next: `train.py`, `evaluate.py`, `data.py`, `course.py`, `lab4.py`, `experiment.
 
 from __future__ import annotations
 
-import io
+import logging
 import sys
 import traceback
 import warnings
@@ -18,8 +18,9 @@ from posecast.cli import course, data, evaluate, experiment, machine, train
 from posecast.cli.lab4 import lab4_app
 from posecast.cli.options import is_verbose, print_error, print_note, set_verbosity, with_verbosity
 from posecast.config.overrides import RENAMED, RENAMED_VALUES
-from posecast.drives import advice_on, is_wrong_name, set_matplotlib_folder
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed, printable
+from posecast.system.drives import advice_on, is_wrong_name, set_library_folders
+from posecast.system.output import lost_output, protect_output
 
 app = App(
     name="posecast",
@@ -54,13 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: Words of the command; None: those that the program was started with.
     """
+    protect_output()
     # Libraries address developers through these warnings; a user cannot act on them.
     warnings.filterwarnings("ignore", module="lightning_fabric|torch|torchmetrics|PIL")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     warnings.showwarning = _print_warning
     set_verbosity("normal")
-    set_matplotlib_folder()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # names of files may hold bytes that are no text
+    set_library_folders()
     try:
         for words in run_command(sys.argv[1:] if arguments is None else arguments) or ():
             run_command(words)
@@ -90,16 +91,14 @@ def _print_warning(message: Warning | str, *_: object) -> None:
 def print_exception(error: Exception, sentence: str) -> None:
     """Print a sentence about an error; with --verbose print its traceback first."""
     if is_verbose():
-        traceback.print_exception(error)
+        print_error("".join(traceback.format_exception(error)).rstrip("\n"))
     print_error(f"posecast: {printable(' '.join(sentence.split()))}")
 
 
 def describe_os_error(error: OSError) -> str:
     """Return one sentence: what the operating system refused, for which file, and what to do about it."""
-    if not error.strerror:
-        return str(error)
     where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror}{where}. {advice_on(error)}"
+    return f"{(error.strerror or str(error)).removesuffix('.')}{where}. {advice_on(error)}"
 
 
 def run_command(words: list[str]) -> list[list[str]] | None:
@@ -126,7 +125,12 @@ def replace_old_names(words: list[str]) -> list[str]:
 
 
 def run_and_exit() -> None:
-    sys.exit(main())
+    """Run the program's command and exit with its status; 1 if its results could not be printed."""
+    status = main()
+    error = lost_output()
+    if error is not None:
+        print_exception(error, describe_os_error(OSError(error.errno, error.strerror, "standard output")))
+    sys.exit(status or int(error is not None))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Progress bars on stderr for counted work.
 
-Where stderr is not a terminal, a plain line is printed about every 15 s: the work, its progress and the time left.
+Where stderr is no terminal that can overwrite lines, a plain line is printed about every 15 s: the work, its progress
+and the time left.
 Next: `training_callbacks.py`, which shows the progress of training.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from posecast.cli.options import is_quiet, print_error
+from posecast.errors import printable
 
 LINE_SECONDS = 15.0
 """Interval of the plain lines."""
@@ -110,10 +113,10 @@ def stages(first: str = "working") -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         A function of (label, done, total) that updates the bar of that label.
     """
-    console = Console(stderr=True)
+    console = live_console()
     if is_quiet():
         yield lambda label, done, total: None
-    elif console.is_terminal:
+    elif console is not None:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -131,13 +134,20 @@ def stages(first: str = "working") -> Iterator[Callable[[str, int, int], None]]:
             heartbeat.stop()
 
 
+def live_console() -> Console | None:
+    """Return a console on stderr whose lines can be overwritten; None for a file, a pipe or a plain terminal."""
+    console = Console(stderr=True)
+    # The stream is asked as well, since variables such as FORCE_COLOR make rich take a file for a terminal.
+    return console if sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal else None
+
+
 def _bar_updater(progress: Progress) -> Callable[[str, int, int], None]:
     """Return a function of (label, done, total) that updates the label's bar, which the first call adds."""
     tasks: dict[str, Any] = {}
 
     def update(label: str, done: int, total: int) -> None:
         if label not in tasks:
-            tasks[label] = progress.add_task(label, total=total)
+            tasks[label] = progress.add_task(printable(label), total=total)
         progress.update(tasks[label], completed=done, total=total)
 
     return update

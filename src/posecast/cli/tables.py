@@ -6,15 +6,18 @@ prints what is shown on stderr meanwhile.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from posecast.cli.options import print_result
 from posecast.data.check import CheckResult, limited
-from posecast.errors import Finding
+from posecast.errors import Finding, printable
 
 if TYPE_CHECKING:
     from posecast.cli.doctor import Diagnosis
@@ -28,6 +31,7 @@ BASELINES = {
     "copy_first_frame": "copying the first frame",
     "mean_frame": "the mean training frame",
     "nearest_pose": "the frame of the nearest training pose map",
+    "mean_of_8_nearest_poses": "the mean of the frames of the 8 nearest",
 }
 
 
@@ -35,6 +39,8 @@ def print_scores(scores: Scores) -> None:
     """Print PSNR and SSIM of the rollouts beside the baselines, and what z carries."""
     console = _console()
     console.print(_score_table(scores))
+    if scores.baselines_note:
+        console.print(f"No baselines from training footage: {scores.baselines_note}.", markup=False)
     if scores.drift is not None:
         console.print(
             f"Drift: last 100 frames {scores.drift.last_psnr_db:.2f} dB; restarted from the truth 100 frames "
@@ -65,17 +71,28 @@ def _score_table(scores: Scores) -> Table:
         table.add_row(label, f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}")
     table.add_section()
     for name, value in scores.baselines.items():
-        table.add_row(BASELINES[name], "no training footage" if value is None else f"{value:.2f}", "")
+        table.add_row(BASELINES[name], "-" if value is None else f"{value:.2f}", "")
+    table.add_section()
+    explained = scores.explained
+    for label, value, unit in (
+        ("z from the posterior explains, of the squared error", 100 * explained.explained, " %"),
+        ("z from the prior supplies, of the squared error", 100 * explained.supplied, " %"),
+        ("ratio of both (1 for a right model)", explained.ratio, ""),
+    ):
+        table.add_row(label, f"{value:.{1 if unit else 2}f}{unit}" if math.isfinite(value) else "-", "")
     return table
 
 
 def _print_calibration(scores: Scores, console: Console) -> None:
-    from posecast.evaluation.calibration import LEVELS
-
-    half, most = (scores.spread[LEVELS.index(level)] for level in (0.5, 0.9))
+    half, most = (scores.spread.at(level) for level in (0.5, 0.9))
+    if half is None or most is None:
+        return
+    shares = (
+        f"{100 * share:.0f} %" + (f" ± {100 * error:.0f}" if error is not None else "") for share, error in (half, most)
+    )
     console.print(
-        f"The truth lies within the middle 50 % of the futures for {100 * half:.0f} % of the values, within the middle "
-        f"90 % for {100 * most:.0f} %."
+        f"The truth lies within the middle 50 % of the futures for {next(shares)} of the values, within the middle "
+        f"90 % for {next(shares)}."
     )
 
 
@@ -157,12 +174,20 @@ def print_comparison(content: dict[str, Any]) -> None:
         f"Claim: {claim['sentence']} {claim['verdict'].upper()}. {claim['evidence']}" for claim in content["claims"]
     ]
     for line in lines:
-        console.print(line, markup=False)
+        console.print(line)
+
+
+class _PlainConsole(Console):
+    """Console that shows text from files as it is: without markup, and without what cannot be printed."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
 
 
 def _console() -> Console:
-    """Return a console as wide as the terminal, or 100 columns wide where there is none."""
-    return Console(width=None if Console().is_terminal else 100, highlight=False)
+    """Return a console as wide as the terminal; in a file, tables are up to 100 columns wide and sentences unbroken."""
+    width = None if sys.stdout.isatty() else 100
+    return _PlainConsole(width=width, soft_wrap=width is not None, highlight=False, markup=False, emoji=False)
 
 
 def print_check(result: CheckResult) -> None:
@@ -217,7 +242,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
         print(title)
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
-            print(f"  {name:<{width}}  {value}")
+            print_result(f"  {name:<{width}}  {value}")
     print("advice")
     for sentence in diagnosis.advice or ["No problems found."]:
-        print(f"  {sentence}")
+        print_result(f"  {sentence}")

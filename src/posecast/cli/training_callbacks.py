@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from posecast.cli.options import is_quiet, print_error
-from posecast.cli.progress_bars import Heartbeat, Pace
+from posecast.cli.progress_bars import Heartbeat, Pace, live_console
 from posecast.training.state import epoch_means
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ class TrainingDisplay:
     def _start(self, train_state: TrainState) -> Pace:
         """Start the bar, or the plain lines where there is no terminal."""
         pace = Pace()
-        console = Console(stderr=True)
-        if not console.is_terminal:
+        console = live_console()
+        if console is None:
             self._heartbeat = Heartbeat(lambda: f"{pace.describe('training: update')} {self._line}".rstrip())
             return pace
         self._progress = Progress(

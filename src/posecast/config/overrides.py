@@ -17,7 +17,7 @@ from typing import Any, Literal
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import SECTIONS, Anchored, Budget, Config, Lab4, owners_of, parse_size, settings_of
 from posecast.config.settings_file import read_settings
-from posecast.errors import InputError
+from posecast.errors import InputError, shown
 
 
 def build_config(recipe: str | None = None, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
@@ -37,8 +37,8 @@ def build_config(recipe: str | None = None, file: Path | None = None, flags: Map
     from_file = dict(read_settings(file)) if file else {}
     recipe_in_file = from_file.pop("recipe", None)
     name = recipe or recipe_in_file or "anchored"
-    if name not in RECIPES:
-        raise InputError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    if not isinstance(name, str) or name not in RECIPES:
+        raise InputError(f"There is no recipe {shown(name)}; choose one of {', '.join(RECIPES)}.")
     config = RECIPES[name]
     for where, settings in ((str(file), from_file), ("the command line", flags or {})):
         config = change(config, settings, where)
@@ -136,7 +136,7 @@ def _unknown(name: str, recipe: str, known: list[str]) -> str:
             return f"{name!r} belongs to recipe {other!r}, not to {recipe!r}; leave it out."
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {close[0]!r}?" if close else "posecast train --help lists all settings."
-    return f"there is no setting {name!r}; {hint}"
+    return f"there is no setting {shown(name)}; {hint}"
 
 
 def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any], where: str) -> Any:
@@ -150,11 +150,11 @@ def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any], wh
     except OverflowError:  # an integer that exceeds the range of float
         converted = None
     if converted is None:
-        raise InputError(f"{where}: {name} is {value!r}; expected {_described(hint)}.")
+        raise InputError(f"{where}: {name} is {shown(value)}; expected {_described(hint)}.")
     least, most = field.metadata["ge"], field.metadata["le"]
     for number in converted if isinstance(converted, tuple) else (converted,):
         if isinstance(number, int | float) and least is not None and not least <= number <= most:
-            raise InputError(f"{where}: {name} is {number}; expected a number from {least} to {most}.")
+            raise InputError(f"{where}: {name} is {shown(number)}; expected a number from {least} to {most}.")
     return converted
 
 

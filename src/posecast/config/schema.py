@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from posecast.errors import InputError
+from posecast.errors import InputError, shown
 
 
 def setting(default: Any, help: str, *, ge: float | None = None, le: float | None = None) -> Any:
@@ -90,6 +90,11 @@ class Lab4:
     )
     output: Literal["sigmoid", "clamp", "none"] = setting(
         "sigmoid", "Function that keeps the decoded frame within [0, 1]; none as in the original."
+    )
+    batchnorm: Literal["running", "batch"] = setting(
+        "running",
+        "Statistics of BatchNorm after training: those of the training footage, or, as in the original, which decodes "
+        "one frame at a time, those of each frame alone (batch).",
     )
 
     @property
@@ -257,8 +262,8 @@ def parse_size(text: Any) -> tuple[int, int]:
     (32, 64)
     """
     sides = text.lower().split("x") if isinstance(text, str) else ()
-    if len(sides) != 2 or not all(side.isdecimal() and 16 <= int(side) <= 4096 for side in sides):
-        raise InputError(f"The size is {text!r}; expected HEIGHTxWIDTH, each from 16 to 4096, such as 32x64.")
+    if len(sides) != 2 or not all(side.isdecimal() and len(side) < 10 and 16 <= int(side) <= 4096 for side in sides):
+        raise InputError(f"The size is {shown(text)}; expected HEIGHTxWIDTH, each from 16 to 4096, such as 32x64.")
     return int(sides[0]), int(sides[1])
 
 

@@ -25,9 +25,9 @@ from posecast.data.folder_dataset import FrameFiles, RecordingFiles, list_record
 from posecast.data.images import ImageFile, read_image_file, read_same_size
 from posecast.data.prefetch import Progress, in_threads
 from posecast.data.recordings import Footage, Recording, hold_out_tail
-from posecast.drives import FAILING, FULL, cache_folder, flush_to_disk, locked
 from posecast.errors import InputError
-from posecast.files import WRITING, write_json
+from posecast.files import WRITING, read_bytes, write_json
+from posecast.system.drives import FAILING, FULL, cache_folder, flush_to_disk, locked
 
 FORMAT = 2
 """Version of the pack format; packs of another version are rebuilt."""
@@ -120,6 +120,23 @@ def load_split(
     return pack
 
 
+def find_pack(root: Path, split: str, size: tuple[int, int], fingerprint: object) -> PackedSplit | None:
+    """Return the pack of a split if there is one with this fingerprint; nothing else is read, and nothing is written.
+
+    Args:
+        root: The data set, which need not exist.
+        split: "train" or "val".
+        size: Height and width of its images.
+        fingerprint: Fingerprint of contents, or of modification times, that the pack must have.
+    """
+    with suppress(OSError, RuntimeError, ValueError):  # a path of a damaged file: links in a circle, a null character
+        for folder in _folders(root):
+            pack = _open_pack(folder / f"{split}-{size[0]}x{size[1]}", size)
+            if pack is not None and fingerprint in pack.fingerprints:
+                return pack
+    return None
+
+
 def _folders(root: Path) -> Iterator[Path]:
     """Yield the folders in which packs of a data set may lie; the second is looked for only if it is needed."""
     yield root / ".posecast"
@@ -153,12 +170,12 @@ def _first_writable(folders: Iterator[Path], lock_name: str) -> Path:
 def _open_pack(path: Path, size: tuple[int, int]) -> PackedSplit | None:
     """Open a pack; None if there is none, or it is damaged or of another format."""
     try:
-        text = (path / "index.json").read_text()
+        text = read_bytes(path / "index.json")
         index = json.loads(text)
         if index["format"] != FORMAT or index["size"] != list(size):
             return None
         frames, poses = _mapped(path / "frames.npy"), _mapped(path / "poses.npy")
-        if (path / "index.json").read_text() != text:  # replaced while it was opened
+        if read_bytes(path / "index.json") != text:  # replaced while it was opened
             return None
         num_frames = sum(entry["length"] for entry in index["recordings"])
         if not frames.shape == poses.shape == (num_frames, *size, 3):
@@ -172,6 +189,8 @@ def _open_pack(path: Path, size: tuple[int, int]) -> PackedSplit | None:
 
 def _mapped(path: Path) -> np.ndarray:
     """Return the array of a file, mapped from the disk; read into memory where the drive cannot map files."""
+    if not path.is_file():  # opening a pipe would block
+        raise FileNotFoundError(path)
     try:
         return np.load(path, mmap_mode="r")
     except OSError:

@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
 from posecast.errors import InputError
 from posecast.experiments.grids import Grid
-from posecast.model.device import resolve_device, resolve_precision
+from posecast.model.device import resolve_device
 from posecast.model.threads import operator_threads
 from posecast.training.batches import build_cutter, footage_seen
 from posecast.training.budget import Pacer, measured_pacer
+from posecast.training.distributed import single_process
 from posecast.training.plan import steps_per_epoch
 from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads
@@ -65,10 +64,9 @@ def cost_key(config: Config) -> tuple[Any, ...]:
 def measure_costs(config: Config, cutter: ClipCutter, footage: Footage, device: str) -> Pacer:
     """Measure the seconds of an update and of a validation, with the precision and threads of a training run."""
     accelerator = resolve_device(device)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=resolve_precision("auto", accelerator))
     threads, shares = chosen_threads(accelerator)
     with operator_threads(threads):
-        train_step = TrainStep(fabric, config, shares=shares)
+        train_step = TrainStep(single_process(accelerator), config, shares=shares)
         try:
             return measured_pacer(train_step, cutter, footage, ends=time.monotonic())
         finally:

@@ -6,7 +6,6 @@ Next: `runner.py`, which trains and scores them.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from typing import Any
 from posecast.config.overrides import build_config, change, check_whole, read_settings
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import SECTIONS, Config, settings_of
-from posecast.errors import InputError
+from posecast.errors import InputError, shown
+from posecast.files import read_bytes
+from posecast.system.names import NAME_IS, is_name
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 DEFAULT_MINUTES = 5.0
 
 
@@ -128,17 +128,21 @@ def read_grid(file: Path) -> Grid:
         InputError: If the file cannot be read, or has an unknown key or a wrong value.
     """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        content = tomllib.loads(read_bytes(file).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n"))
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The grid {file} cannot be read: {error}.") from error
     types = {"recipe": str, "question": str, "schedule_epochs": int, "base": dict, "settings": dict}
     for key, value in content.items():
         if key not in types or not isinstance(value, types[key]):
-            raise InputError(f"The grid {file} has {key} = {value!r}; expected {', '.join(types)}.")
+            raise InputError(f"The grid {file} has {key} = {shown(value)}; expected {', '.join(types)}.")
     settings = []
     for name, changes in content.get("settings", {}).items():
-        if not NAME.fullmatch(name) or not isinstance(changes, dict):
-            raise InputError(f"The grid {file} names a setting {name!r}; expected letters, digits, '.', '_', '-'.")
+        if not is_name(name) or not isinstance(changes, dict):
+            raise InputError(f"The grid {file} names a setting {shown(name)}; expected a table, and {NAME_IS}.")
+        if not isinstance(changes.get("recipe", ""), str):
+            raise InputError(f"The grid {file} has the recipe {shown(changes['recipe'])} in {name}; expected text.")
         settings.append(Setting(name, {k: v for k, v in changes.items() if k != "recipe"}, changes.get("recipe")))
     if not settings:
         raise InputError(f"The grid {file} has no settings; expected tables [settings.NAME] of configuration keys.")

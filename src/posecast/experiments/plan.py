@@ -15,8 +15,9 @@ from typing import Any
 import posecast
 from posecast.config.overrides import from_dict
 from posecast.config.schema import Config, flattened, to_dict
-from posecast.errors import InputError
+from posecast.errors import InputError, shown
 from posecast.files import read_json, write_json
+from posecast.system.names import NAME_IS, inside, is_name
 
 PLAN = "experiment.json"
 LOCK = "experiment.lock"
@@ -71,7 +72,7 @@ class Plan:
     def runs(self) -> list[PlannedRun]:
         """Every run, ordered by seed, so that an interrupted experiment has each setting about equally often."""
         return [
-            PlannedRun(name, dataclasses.replace(config, seed=seed), self.out / "runs" / f"{name}-seed{seed}")
+            PlannedRun(name, dataclasses.replace(config, seed=seed), inside(self.out, "runs", f"{name}-seed{seed}"))
             for seed in self.seeds
             for name, config in self.configs.items()
         ]
@@ -96,10 +97,11 @@ def read_plan(out: Path) -> tuple[Plan, dict[str, Any]]:
     """Return the plan of an experiment, and the request that it was made for.
 
     Raises:
-        InputError: If the folder has no plan, or its file is damaged.
+        InputError: If the folder has no plan, or its file is damaged or has names that are not allowed.
     """
     content = read_json(out / PLAN, "the plan of an experiment")
     try:
+        _check_content(content, out / PLAN)
         plan = Plan(
             content["experiment"],
             content["question"],
@@ -114,6 +116,22 @@ def read_plan(out: Path) -> tuple[Plan, dict[str, Any]]:
         raise InputError(f"{out / PLAN} is not the plan of an experiment; name another folder.") from error
 
 
+def _check_content(content: Mapping[str, Any], file: Path) -> None:
+    """Raise InputError unless a plan, which may come from a stranger, has the types and names that are written."""
+    kinds = {"experiment": str, "question": str, "data": str, "futures": int, "seeds": list, "settings": dict}
+    for key, kind in {**kinds, "request": dict}.items():
+        if not isinstance(content[key], kind):
+            raise TypeError(key)
+    for name in content["settings"]:
+        if not is_name(name):
+            raise InputError(f"{file} names a setting {shown(name)}; expected {NAME_IS}.")
+    for seed in content["seeds"]:
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            raise InputError(f"{file} has a seed {shown(seed)}; expected whole numbers from 0 to {2**63 - 1}.")
+    if not content["settings"] or not content["seeds"] or content["futures"] < 1:
+        raise InputError(f"{file} has no setting, no seed, or futures below 1; expected at least one of each.")
+
+
 def check_same_request(out: Path, original: dict[str, Any], current: dict[str, Any]) -> None:
     """Raise InputError if an experiment was started with another request, naming the first difference."""
     before, now = flattened(original), flattened(current)
@@ -121,6 +139,7 @@ def check_same_request(out: Path, original: dict[str, Any], current: dict[str, A
     if differences:
         name = differences[0]
         raise InputError(
-            f"{out} was started with {name} = {before.get(name)}, but now it is {now.get(name)}; "
+            f"{out} was started with {name[:80]} = {str(before.get(name))[:80]}, but now it is "
+            f"{str(now.get(name))[:80]}; "
             "use the same options, or name another folder."
         )

@@ -18,7 +18,6 @@ from filelock import SoftFileLease, Timeout
 
 from posecast.config.schema import Config, parse_size, to_dict
 from posecast.data.cache import load_footage
-from posecast.drives import locked
 from posecast.errors import TrainingFailed
 from posecast.evaluation.evaluate import EvaluationOptions
 from posecast.evaluation.evaluate_run import score_run
@@ -28,6 +27,8 @@ from posecast.experiments.plan import LOCK, PLAN, WRITTEN, Plan, PlannedRun, che
 from posecast.files import claim_folder, write_json
 from posecast.model.checkpoint import WEIGHTS
 from posecast.model.device import resolve_device
+from posecast.system.drives import locked
+from posecast.system.names import check_contents
 from posecast.training.state import Callback, TrainEvent
 from posecast.training.train import train
 
@@ -79,6 +80,7 @@ def open_experiment(
     request["fingerprint"] = footage.facts["fingerprint"]
     check_folder(out, force)
     out.mkdir(parents=True, exist_ok=True)
+    check_contents(out, WRITTEN)
     with locked(out / LOCK):  # the first process plans; the others wait here and read its plan
         if force or not (out / PLAN).exists():
             claim_folder(out, marker=PLAN, ours=WRITTEN, force=force, besides=(LOCK,))

@@ -101,7 +101,7 @@ def outcomes(plan: Plan) -> list[Outcome]:
     for run in plan.runs:
         outcome = by_name[run.setting]
         if run.failure.exists():
-            outcome.failures[run.config.seed] = read_json(run.failure, "why a run failed").get("failed", "")
+            outcome.failures[run.config.seed] = str(read_json(run.failure, "why a run failed").get("failed", ""))
         elif run.finished:
             outcome.runs[run.config.seed] = read_run(run.folder, run.name)
     return list(by_name.values())

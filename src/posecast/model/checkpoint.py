@@ -23,10 +23,11 @@ import posecast
 from posecast.config.overrides import from_dict
 from posecast.config.schema import Config, to_dict
 from posecast.errors import InputError
-from posecast.files import read_json, write_bytes, write_json
+from posecast.files import read_bytes, read_json, write_bytes, write_json
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
 from posecast.model.threads import Workers
+from posecast.system.names import check_contents
 
 RUN_MARKER = "config.json"
 RUN_FILES = (
@@ -41,6 +42,10 @@ RUN_FILES = (
     "tensorboard",
 )
 WEIGHTS = "model.safetensors"
+MAX_BYTES = 2**32
+"""Largest file of weights that is read."""
+MAX_THREADS = 4096
+"""Largest number of threads or processes that a run may record."""
 DIGEST = "blake2b"
 
 
@@ -62,8 +67,10 @@ def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
         The configuration, and the complete content with the facts about the run.
 
     Raises:
-        InputError: There is no config.json, it is damaged, or posecast did not write it.
+        InputError: There is no config.json, it is damaged, or posecast did not write it; or the folder holds a link
+            out of it, or something other than files.
     """
+    check_contents(run, RUN_FILES)
     content = read_json(run / "config.json", "a run folder, as 'posecast train' makes it")
     if "posecast" not in content:
         raise InputError(f"{run}/config.json was not written by posecast; expected a run folder.")
@@ -93,7 +100,8 @@ def _check_facts(content: Mapping[str, Any], run: Path) -> None:
         raise InputError(f"{run}/config.json is damaged (plan is {str(entries)[:40]!r}); copy it from elsewhere.")
     for holder, name, kind, is_required in expected:
         value = holder.get(name)
-        if not isinstance(value, kind) and (is_required or value is not None):
+        is_too_large = isinstance(value, int) and holder is machine and not 0 <= value <= MAX_THREADS
+        if is_too_large or (not isinstance(value, kind) and (is_required or value is not None)):
             raise InputError(f"{run}/config.json is damaged ({name} is {str(value)[:40]!r}); copy it from elsewhere.")
 
 
@@ -120,13 +128,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         InputError: There is no such file, or it is damaged: its digest, if it has one, must be that of its values.
     """
     try:
-        content = path.read_bytes()  # not mapped, which some drives cannot do
+        content = read_bytes(path, MAX_BYTES)  # not mapped, which some drives cannot do
         weights = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        written = header.get("__metadata__", {}).get(DIGEST)
+        written = (header.get("__metadata__") or {}).get(DIGEST)
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}; train the run first, or continue it with --resume.") from error
-    except (SafetensorError, OSError, ValueError, KeyError, OverflowError, struct.error) as error:
+    except (SafetensorError, OSError, MemoryError, ValueError, KeyError, OverflowError, struct.error) as error:
         raise InputError(f"{path} is damaged ({error}); expected safetensors weights.") from error
     if written is not None and written != digest_of(weights):
         raise InputError(f"{path} is damaged (its values are not those that were written); copy it again, or train.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from posecast.errors import printable
 from posecast.experiments.statistics import Outcome, estimate
 from posecast.files import replacing
 from posecast.reporting.plots import Curve, LineStyle, Panel, draw
@@ -33,6 +35,12 @@ BOUND = (
     ("Validation PSNR of the prior's mean, dB", "psnr_db"),
 )
 LOGARITHMIC = ("loss", "rate")
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Signs with which spreadsheets begin a formula, also in their full width."""
+TEXT = "'"
+"""Sign before text that spreadsheets would take for a formula."""
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?")
+"""Numbers as they are written into cells."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +198,16 @@ def _cell(value: float) -> str:
 
 
 def write_rows(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV file atomically."""
+    """Write a CSV file atomically; text from files is written so that spreadsheets show it as text."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heads)
-        writer.writerows(rows)
+        writer.writerows([_plain(value) for value in row] for row in (heads, *rows))
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula, and that can be printed."""
+    if isinstance(value, dict | list):
+        value = str(value)
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
+        return value
+    return f"{TEXT if value.lstrip().startswith(FORMULA) else ''}{printable(value)}"

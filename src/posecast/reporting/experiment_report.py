@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from posecast.config.overrides import as_flags
+from posecast.errors import InputError, shown
+from posecast.evaluation.results import WRONG_FORM
 from posecast.experiments.findings import claims, findings
 from posecast.experiments.plan import Plan
 from posecast.experiments.statistics import Outcome, best_of, estimate, outcomes, psnr_db
@@ -40,8 +42,22 @@ def write_comparison(plan: Plan) -> dict[str, Any]:
 
     Returns:
         The content of comparison.json. Numbers that are unknown are NaN here and null in the file.
+
+    Raises:
+        InputError: A run's files are damaged, or have another form than posecast writes.
     """
-    results = outcomes(plan)
+    try:
+        return _write(plan, outcomes(plan))
+    except InputError:
+        raise
+    except WRONG_FORM as error:
+        raise InputError(
+            f"{plan.out} has a run whose scores, log or configuration have another form than posecast writes "
+            f"({shown(error)}); see 'posecast check' of each run, and remove the one that is wrong."
+        ) from error
+
+
+def _write(plan: Plan, results: Sequence[Outcome]) -> dict[str, Any]:
     colours = {outcome.name: COLOURS[k % len(COLOURS)] for k, outcome in enumerate(results)}
     figures = []
     for drawing in drawings_of(results):

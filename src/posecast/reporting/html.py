@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from posecast.files import read_bytes
 from posecast.reporting.plots import INK, Curve, Panel, as_svg, draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_IMAGE_BYTES = 2**26
+"""Largest image that a page embeds; a side-by-side video has a few megabytes."""
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, signs that change the direction of writing, and bytes that are no text."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_visible,
     )
     environment.filters |= {"decimals": _decimals, "percent_of": _percent_of}
     return environment
+
+
+def _visible(value: object) -> object:
+    """Replace what would not be shown, or would show other text in another order, in text from files."""
+    return UNSHOWN.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _decimals(value: float, places: int = 2) -> str:
@@ -77,7 +90,7 @@ def _percent_of(value: float, largest: float) -> str:
 
 def embedded_image(path: Path) -> EmbeddedImage:
     """Read a PNG or WebP file, still or animated; its name becomes the caption."""
-    content = base64.b64encode(path.read_bytes()).decode()
+    content = base64.b64encode(read_bytes(path, MAX_IMAGE_BYTES)).decode()
     return EmbeddedImage(path.stem.replace("-", " "), f"data:image/{path.suffix[1:]};base64,{content}")
 
 

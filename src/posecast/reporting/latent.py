@@ -86,11 +86,9 @@ def _future_figures(run: Run) -> list[InlineFigure]:
             [100 * value for value in _numbers(calibration.get(key))] for key in ("levels", "spread", "predictive")
         )
         futures, with_variance, calibrated = FUTURE_COLOURS.values()
-        curves = [
-            Curve(levels, spread, futures),
-            Curve(levels, predictive, with_variance),
-            Curve([0.0, 100.0], [0.0, 100.0], calibrated, "--"),
-        ]
+        rows = ((spread, futures), (predictive, with_variance))
+        curves = [Curve(levels, shares, colour) for shares, colour in rows if len(shares) == len(levels)]
+        curves.append(Curve([0.0, 100.0], [0.0, 100.0], calibrated, "--"))
         figures.append(plot("Truth within the futures' central interval, % of the values", curves, "level, %"))
     return figures
 

@@ -117,12 +117,14 @@ def _fill(axes: Axes, panel: Panel, wide: bool) -> None:
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, curve.style, color=curve.colour, linewidth=0.9 if wide else 1.2, marker=marker, markersize=2.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if panel.logarithmic:
+    values = [value for curve in panel.curves for value in curve.y if math.isfinite(value)]
+    if panel.logarithmic and values and max(values) > 1.001 * min(values):  # matplotlib cannot show less on this scale
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
-        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
+    if panel.logarithmic:
+        axes.yaxis.set_major_formatter("{x:g}")
     else:
         axes.ticklabel_format(useOffset=False)
     limits = axes.get_ylim()  # limits of the lines alone: a much wider band would flatten them

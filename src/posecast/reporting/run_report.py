@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from posecast.config.schema import flattened
-from posecast.errors import InputError
-from posecast.evaluation.results import Run, number, read_run
+from posecast.errors import InputError, shown
+from posecast.evaluation.results import WRONG_FORM, Run, number, read_run
 from posecast.files import write_text
 from posecast.reporting.html import InlineFigure, embedded_image, plot, render
 from posecast.reporting.latent import latent_values
@@ -62,16 +62,20 @@ def write_report(run_folders: Sequence[Path], out: Path, *, force: bool = False)
     runs = [read_run(folder, name) for folder, name in zip(run_folders, names, strict=True)]
     try:
         page = _report_page(runs)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # JSON, but not what we write
+    except InputError:
+        raise
+    except WRONG_FORM as error:
         folders = " or ".join(str(folder) for folder in run_folders)
         raise InputError(
-            f"{folders} has scores, a log or a configuration of another form than posecast writes ({error!r}); "
+            f"{folders} has scores, a log or a configuration of another form than posecast writes ({shown(error)}); "
             "see 'posecast check', and evaluate it again."
         ) from error
     write_text(out, page)
 
 
 def _is_report(path: Path) -> bool:
+    if not path.is_file():  # opening a pipe would block
+        return False
     with path.open("rb") as file:
         return MARKER in file.read(200)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from posecast.config.schema import Config
 from posecast.errors import Finding, InputError
-from posecast.files import WRITING, read_json, read_json_lines
+from posecast.files import WRITING, read_bytes, read_json, read_json_lines
 from posecast.model.checkpoint import WEIGHTS, fit_weights, load_weights, read_config
 from posecast.model.predictor import Predictor
 from posecast.training.checkpoints import read_state, states
@@ -108,7 +108,7 @@ def _inspect_log(run: Path, lines: list[str], errors: list[Finding]) -> None:
     if not path.exists():
         return
     entries = read_json_lines(path)
-    num_lines = sum(1 for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip())
+    num_lines = sum(1 for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip())
     if len(entries) < num_lines:
         errors.append(
             Finding(

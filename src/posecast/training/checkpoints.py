@@ -18,12 +18,14 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from posecast.drives import locked
 from posecast.errors import InputError
-from posecast.files import is_empty, read_json, remove_leftovers, write_bytes, write_json, write_text
+from posecast.files import is_empty, read_bytes, read_json, remove_leftovers, write_bytes, write_json, write_text
 from posecast.model.checkpoint import RUN_MARKER
+from posecast.system.drives import locked
 
 KEPT_STATES = 2
+MAX_STATE_BYTES = 2**34
+"""Largest file of a state that is read."""
 LOCKS = (".lock", ".writer.lock")
 """Locks of the training, and, if it has several processes, of the one that writes."""
 WAIT_S = 60.0
@@ -60,11 +62,15 @@ def writer_lock(run: Path) -> AbstractContextManager[None]:
 
 
 def write_plan(run: Path, entries: Sequence[Sequence[int]]) -> None:
-    """Record the plan in config.json if it has changed."""
+    """Record the plan in config.json."""
+    write_facts(run, {"num_steps": entries[-1][1], "plan": [list(entry) for entry in entries]})
+
+
+def write_facts(run: Path, facts: Mapping[str, Any]) -> None:
+    """Record facts in config.json if they have changed."""
     content = read_json(run / "config.json", "a run folder")
-    planned = {"num_steps": entries[-1][1], "plan": [list(entry) for entry in entries]}
-    if any(content.get(name) != value for name, value in planned.items()):
-        write_json(run / "config.json", {**content, **planned})
+    if any(content.get(name) != value for name, value in facts.items()):
+        write_json(run / "config.json", {**content, **facts})
 
 
 def save_state(run: Path, state: Mapping[str, Any]) -> None:
@@ -117,7 +123,7 @@ def load_state(run: Path, tell: Callable[[str], None] = lambda sentence: None) -
 def read_state(path: Path) -> dict[str, Any] | None:
     """Read a state; return None if the file is not byte for byte what was written, or is no state."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_STATE_BYTES)
         if path.stem.split("-")[2:] != [hashlib.blake2b(content, digest_size=8).hexdigest()]:
             return None
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

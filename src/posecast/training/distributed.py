@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.model.device import available_cores, machine_profile, processor_name
+from posecast.model.device import available_cores, machine_profile, processor_name, resolve_precision
+from posecast.system.output import protect_output
 from posecast.training.checkpoints import writer_lock
 from posecast.training.signals import forwarding_signals
 
@@ -87,6 +88,7 @@ class Processes(DDPStrategy):
     def setup_environment(self) -> None:
         """Watch the parent, then wait for the other processes; SIGTERM ends that wait, and SIGINT would not."""
         threading.Thread(target=_stop_with_parent, daemon=True).start()
+        protect_output()
         for name in LEFT_OVER:
             os.environ.pop(name, None)
         super().setup_environment()
@@ -108,6 +110,12 @@ def check_single_task() -> None:
                 f"{launcher} has started {count} tasks ({variable}); expected one, which starts the processes of a "
                 f"training itself. Start one task, and train with --devices {count}."
             )
+
+
+def single_process(accelerator: str) -> Fabric:
+    """Return the Fabric of a measurement in the present process, whatever the variables of a scheduler say."""
+    precision = resolve_precision("auto", accelerator)
+    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[OwnProcesses(1)])
 
 
 def launch(

@@ -39,6 +39,7 @@ from posecast.model.device import Precision, machine_profile, resolve_device, re
 from posecast.model.lab4_checkpoint import named_as_ours, read_checkpoint
 from posecast.model.predictor import Predictor
 from posecast.model.threads import operator_threads
+from posecast.system.names import check_contents
 from posecast.training.batches import build_cutter, check_divisible, footage_seen
 from posecast.training.budget import Pacer, first_plan, measured_pacer
 from posecast.training.checkpoints import LOCKS, load_state, states, training_lock, write_log
@@ -164,6 +165,7 @@ def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
         InputError: There are no such weights, or they do not fit.
     """
     if origin.is_dir():
+        check_contents(origin, (WEIGHTS,))
         origin = origin / WEIGHTS
         weights = load_weights(origin)
     elif isinstance(predictor.config.networks, Lab4):

@@ -28,6 +28,9 @@ WRONG_NAME = frozenset((errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL))
 REFUSED = frozenset((errno.EPERM, errno.EACCES))
 """Error numbers of a missing permission."""
 
+MEMORY = "/dev/shm"
+"""Folder of Linux whose files lie in memory."""
+
 
 def advice_on(error: OSError) -> str:
     """Return a sentence about what helps against an error of the operating system; empty if nothing is known."""
@@ -41,6 +44,8 @@ def advice_on(error: OSError) -> str:
         return "The drive lacks an operation that is needed here; name a folder on another drive."
     if error.errno in REFUSED:
         return "This user may not do that there; change the permissions, or name another folder."
+    if not has_temporary_folder():
+        return "No temporary folder can be written to; set TMPDIR to a folder that can."
     return ""
 
 
@@ -155,7 +160,21 @@ def _temporary_folder() -> Path:
     return folder
 
 
-def set_matplotlib_folder() -> None:
-    """Give matplotlib a folder for its list of fonts if there is no home; it would make another at every start."""
+def has_temporary_folder() -> bool:
+    """Return whether Python finds a temporary folder that can be written to."""
+    try:
+        return bool(tempfile.gettempdir())
+    except OSError:
+        return False
+
+
+def set_library_folders() -> None:
+    """Give libraries folders where the surroundings have none.
+
+    They take the memory for temporary files if no disk can be written to, as in containers. Matplotlib, which needs a
+    folder for its list of fonts, gets it in the cache if there is no home; it would make another at every start.
+    """
+    if not has_temporary_folder() and os.access(MEMORY, os.W_OK):
+        tempfile.tempdir = os.environ["TMPDIR"] = MEMORY
     if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")

@@ -1,0 +1,1 @@
+"""What the operating system gives: drives, streams and names, with what they may lack."""
