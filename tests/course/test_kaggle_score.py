@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import shutil
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable
 from math import log10
 from pathlib import Path
 
@@ -199,6 +202,14 @@ def set_header(column: int, name: str) -> Callable[[Rows], None]:
     return change
 
 
+def set_ids(ids: Iterable[object]) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        for row, row_id in zip(rows[1:], ids, strict=True):
+            row[0] = str(row_id)
+
+    return change
+
+
 WRONG: dict[str, tuple[Callable[[Rows], object], str]] = {
     "NaN": (set_cell(3, 17, "nan"), "row 3, column 17: the value is 'nan'; expected a number from 0 to 255"),
     "infinity": (set_cell(8, 767, "inf"), "row 8, column 767: the value is 'inf'"),
@@ -209,17 +220,27 @@ WRONG: dict[str, tuple[Callable[[Rows], object], str]] = {
     "nothing": (set_cell(2, 5, ""), "row 2, column 5: the value is ''"),
     "two in one": (set_cell(2, 5, "1 2"), "row 2, column 5: the value is '1 2'"),
     "missing last row": (lambda rows: rows.pop(), "has 8 rows; expected 9, one for each true frame"),
-    "missing middle row": (lambda rows: rows.pop(5), "row 4: its id is '5'; expected 4"),
+    "missing middle row": (lambda rows: rows.pop(5), "has 8 rows; expected 9, one for each true frame"),
     "extra row": (lambda rows: rows.append(["9", *rows[-1][1:]]), "has 10 rows; expected 9"),
-    "ids in another order": (lambda rows: rows.insert(2, rows.pop(3)), "row 1: its id is '2'; expected 1"),
-    "id that is no number": (lambda rows: rows[1].__setitem__(0, "0.0"), r"row 0: its id is '0\.0'; expected 0"),
+    "ids from 1": (set_ids(range(1, 10)), "line 10: its id is '9'; expected a whole number from 0 to 8"),
+    "an id given twice": (set_ids([0, 1, 2, 3, 3, 5, 6, 7, 8]), "line 6: its id is 3, as in line 5; expected each of"),
+    "id that is no number": (set_ids(["0.0", *range(1, 9)]), r"line 2: its id is '0\.0'; expected a whole number"),
+    "id that is negative": (set_ids([-1, *range(1, 9)]), "line 2: its id is '-1'; expected a whole number"),
+    "id that is empty": (set_ids(["", *range(1, 9)]), "line 2: its id is ''; expected a whole number"),
+    "id with a name": (set_ids([f"frame{k}" for k in range(9)]), "line 2: its id is 'frame0'; expected a whole"),
+    "index in front": (lambda rows: [row.insert(0, "7") for row in rows], "the header has 770 columns; expected 769"),
+    "columns in another order": (lambda rows: rows[0].reverse(), "column 0 of the header is '767'; expected 'id'"),
+    "commas in quotes": (set_cell(3, 17, '"1,5"'), r"line 5, row 3, column 17: the value is '\?'"),
+    "quotes within a cell": (set_cell(3, 17, '1"5'), """row 3, column 17: the value is '1"5'"""),
+    "a quote without end": (set_cell(3, 17, '"15'), "row 3: it has 18 values; expected 768"),
+    "decimal commas": (set_cell(3, 17, "1,5"), "line 5, row 3: it has 769 values; expected 768"),
     "too few columns": (lambda rows: rows[4].pop(), "row 3: it has 767 values; expected 768"),
     "too many columns": (lambda rows: rows[4].append("0"), "row 3: it has 769 values; expected 768"),
     "no header": (lambda rows: rows.pop(0), "column 0 of the header is '0'; expected 'id'"),
     "header begins with 1": (set_header(1, "1"), "column 1 of the header is '1'; expected '0'"),
     "header named otherwise": (set_header(768, "pixel767"), "column 768 of the header is 'pixel767'"),
     "another size": (lambda rows: [row.append("0") for row in rows], r"header has 770 columns; expected 769.*--size"),
-    "no rows": (lambda rows: rows.clear(), "header has 1 columns; expected 769"),
+    "no rows": (lambda rows: rows.clear(), "header has 0 columns; expected 769"),
     "endless line": (lambda rows: rows[1].append("0" * 40 * 800), "line 2: it has 30760 characters or more"),
 }
 
@@ -239,28 +260,116 @@ def test_a_binary_or_missing_file_is_refused(truth: Path, frames: list[np.ndarra
     (tmp_path / "binary.csv").write_bytes(text[:10_000] + b"\xff\xfe" + text[10_000:])
     (tmp_path / "zeros.csv").write_bytes(text[:10_000] + bytes(50) + text[10_050:])
     for name in ("binary.csv", "zeros.csv", "absent.csv", "."):
-        with pytest.raises(InputError, match=r"cannot be read|row 2: it has"):
+        with pytest.raises(InputError, match=r"cannot be read|row 2: it has|its id is|the value is"):
             grade(tmp_path / name, truth, size=SIZE)
 
 
-def test_decimals_spaces_and_other_line_ends_are_accepted(
-    truth: Path, frames: list[np.ndarray], tmp_path: Path
+def quoted(rows: Rows) -> Rows:
+    return [[f'"{cell}"' for cell in row] for row in rows]
+
+
+def with_values(form: Callable[[str], str]) -> Callable[[Rows], Rows]:
+    """Return a function that writes the values in another form."""
+    return lambda rows: [rows[0], *([row[0], *map(form, row[1:])] for row in rows[1:])]
+
+
+def shuffled(rows: Rows) -> Rows:
+    return [rows[0], *(rows[1 + k] for k in np.random.default_rng(0).permutation(len(rows) - 1))]
+
+
+def text(rows: Rows, end: str = "\n") -> bytes:
+    return end.join(",".join(row) for row in [*rows, []]).encode()
+
+
+def zipped(content: bytes, *names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+TAKEN: dict[str, Callable[[Rows], bytes]] = {
+    "as written": text,
+    "rows shuffled": lambda rows: text(shuffled(rows)),
+    "rows reversed": lambda rows: text([rows[0], *rows[:0:-1]]),
+    "everything quoted": lambda rows: text(quoted(rows)),
+    "header quoted": lambda rows: text([quoted(rows)[0], *rows[1:]]),
+    "ids quoted": lambda rows: text([rows[0], *([f'"{row[0]}"', *row[1:]] for row in rows[1:])]),
+    "values quoted": lambda rows: text(with_values('"{}"'.format)(rows)),
+    "quoted and shuffled": lambda rows: text(quoted(shuffled(rows))),
+    "quoted, spaces after commas": lambda rows: text(with_values(' "{}"'.format)(rows)),
+    "a mark of the byte order": lambda rows: b"\xef\xbb\xbf" + text(rows),
+    "a mark and quotes": lambda rows: b"\xef\xbb\xbf" + text(quoted(rows)),
+    "lines of Windows": lambda rows: text(rows, "\r\n"),
+    "lines of old Macs": lambda rows: text(rows, "\r"),
+    "Windows, quoted, shuffled, marked": lambda rows: b"\xef\xbb\xbf" + text(quoted(shuffled(rows)), "\r\n"),
+    "no line break at the end": lambda rows: text(rows)[:-1],
+    "blank lines at the end": lambda rows: text(rows) + b"\n\r\n  \n",
+    "blank lines between": lambda rows: text(rows, "\n\n"),
+    "a blank line in front": lambda rows: b"\n" + text(rows),
+    "decimals": lambda rows: text(with_values("{}.0".format)(rows)),
+    "many decimals": lambda rows: text(with_values("{}.000000000000000".format)(rows)),
+    "exponents": lambda rows: text(with_values("{}e0".format)(rows)),
+    "exponents of numpy": lambda rows: text(with_values(lambda value: f"{float(value):.18e}")(rows)),
+    "signs": lambda rows: text(with_values("+{}".format)(rows)),
+    "spaces": lambda rows: text(with_values(" {} ".format)(rows)),
+    "tabs": lambda rows: text(with_values("\t{}".format)(rows)),
+    "zeros in front": lambda rows: text(with_values("{:0>3}".format)(rows)),
+    "ids with spaces": lambda rows: text([rows[0], *([f" {row[0]} ", *row[1:]] for row in rows[1:])]),
+    "ids with zeros in front": lambda rows: text([rows[0], *([f"{row[0]:0>5}", *row[1:]] for row in rows[1:])]),
+    "gzipped": lambda rows: gzip.compress(text(rows)),
+    "gzipped in two parts": lambda rows: gzip.compress(text(rows)[:9000]) + gzip.compress(text(rows)[9000:]),
+    "gzipped and shuffled": lambda rows: gzip.compress(text(shuffled(rows))),
+    "zipped": lambda rows: zipped(text(rows), "submission.csv"),
+    "zipped in a folder": lambda rows: zipped(text(rows), "out/", "out/submission.csv"),
+    "zipped by macOS": lambda rows: zipped(text(quoted(rows)), "submission.csv", "__MACOSX/._submission.csv"),
+}
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.txt", "no ending"])
+@pytest.mark.parametrize("form", TAKEN)
+def test_what_the_board_takes_is_scored(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, form: str, name: str
 ) -> None:
-    rows = table(frames)
-    rows[2] = [rows[2][0], *(f" {value}.0" for value in rows[2][1:])]
-    (tmp_path / "s.csv").write_bytes("\r\n".join(",".join(row) for row in [*rows, [], []]).encode())
-    assert grade(tmp_path / "s.csv", truth, size=SIZE).psnr_db == pytest.approx(LIMIT_DB)
+    """Each frame has an error of its own, so that rows cannot be confused."""
+    wrong = [np.stack([shifted([frame], k + 1)[0] for k, frame in enumerate(pixels)]) for pixels in frames]
+    (tmp_path / name).write_bytes(TAKEN[form](table(wrong)))
+    progress: list[int] = []
+    graded = grade(tmp_path / name, truth, size=SIZE, progress=lambda done, _: progress.append(done))
+    assert progress == list(range(1, 10))
+    for sequence, pixels in zip(graded.sequences, frames, strict=True):
+        expected = [20 * log10(255 / (k + 1)) for k in range(1, len(pixels))]
+        assert sequence.psnr_db == pytest.approx(expected, abs=1e-9)
+        copied = [np.mean((pixels[0].astype(float) - frame) ** 2) for frame in pixels[1:]]
+        assert sequence.copied_psnr_db == pytest.approx(10 * np.log10(255**2 / np.array(copied)), abs=1e-9)
 
 
-def test_a_submission_is_read_row_by_row(truth: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
-    """Expect the error in row 1 although the end of the file is not text."""
-    rows = table(frames)
-    rows[2][0] = "7"
-    file = write(tmp_path / "s.csv", rows)
-    with file.open("ab") as more:
-        more.write(b"\xff")
-    with pytest.raises(InputError, match="row 1: its id is '7'"):
-        grade(file, truth, size=SIZE)
+REFUSED: dict[str, tuple[Callable[[Rows], bytes], str]] = {
+    "semicolons": (lambda rows: text(rows).replace(b",", b";"), "separates its columns by ';'; expected commas"),
+    "tabs": (lambda rows: text(rows).replace(b",", b"\t"), r"separates its columns by '\\t'; expected commas"),
+    "UTF-16": (lambda rows: text(rows).decode().encode("utf-16"), "cannot be read"),
+    "damaged gzip": (lambda rows: gzip.compress(text(rows))[:-500], "cannot be read"),
+    "damaged zip": (lambda rows: zipped(text(rows), "a.csv")[:-500], "cannot be read"),
+    "two files zipped": (lambda rows: zipped(text(rows), "a.csv", "b.csv"), "a ZIP archive of 2 files"),
+    "nothing zipped": (lambda _: zipped(b"", "a/"), "a ZIP archive of 0 files"),
+    "an Excel file": (lambda _: zipped(b"", "xl/workbook.xml", "[Content_Types].xml"), "a ZIP archive of 2 files"),
+    "nothing": (lambda _: b"", "the header has 0 columns"),
+    "blank lines": (lambda _: b"\n\n", "the header has 0 columns"),
+    "header only": (lambda rows: text(rows[:1]), "has 0 rows; expected 9"),
+    "one row": (lambda rows: text(rows[:2]), "has 1 row; expected 9"),
+    "everything in one cell": (lambda rows: text([[f'"{",".join(row)}"'] for row in rows]), "has 1 column; expected"),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_the_board_does_not_take_is_refused(
+    truth: Path, frames: list[np.ndarray], tmp_path: Path, form: str
+) -> None:
+    change, message = REFUSED[form]
+    (tmp_path / "s.csv").write_bytes(change(table(frames)))
+    with pytest.raises(InputError, match=rf"s\.csv.*{message}"):
+        grade(tmp_path / "s.csv", truth, size=SIZE)
 
 
 def test_sequences_and_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

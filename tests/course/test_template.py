@@ -185,14 +185,13 @@ def test_a_milestone_is_the_first_update_of_its_epoch(num_epochs: int, per_epoch
 
 def template_epochs(given: LabTrain) -> Iterator[tuple[bool, float]]:
     """Return for each epoch whether it is fast, and its teacher-forcing rate, by the statements of the template."""
-    fast_train, rate, epoch = given.fast_train, given.tfr, 0
-    for _ in range(given.num_epoch):
+    fast_train, rate = given.fast_train, given.tfr
+    for epoch in range(given.num_epoch):
         is_fast = fast_train  # the data set is made before the next line
         if epoch > given.fast_train_epoch:
             fast_train = False
         yield is_fast, rate
-        epoch += 1
-        if epoch >= given.tfr_sde:
+        if epoch + 1 >= given.tfr_sde:  # the template counts the epoch first
             rate = max(0.0, rate - given.tfr_d_step)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from posecast.data.cache import load_recordings
+from posecast.data.check import check
 from posecast.data.image_stats import measure_image
 from posecast.data.images import UPRIGHT, read_image, read_image_file
 from posecast.errors import InputError
@@ -306,6 +308,72 @@ def test_webp_is_read_and_an_animation_gives_its_first_frame(tmp_path: Path, mod
     buffer = io.BytesIO()
     images[0].save(buffer, "WEBP", lossless=True, exact=True, save_all=True, append_images=images[1:])
     assert np.array_equal(read(tmp_path, buffer.getvalue(), "a.webp"), PIXELS)
+
+
+def saved(form: str, images: list[Image.Image], **options: object) -> bytes:
+    buffer = io.BytesIO()
+    images[0].save(buffer, form, **options, **({"save_all": True, "append_images": images[1:]} if images[1:] else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("is_apart", [False, True], ids=["first frame", "image apart"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_an_animated_png_gives_its_first_image(tmp_path: Path, mode: str, is_apart: bool) -> None:
+    images = [Image.fromarray(PIXELS + np.uint8(k)).convert(mode) for k in range(3)]
+    content = saved("PNG", images, default_image=is_apart)
+    assert np.array_equal(read(tmp_path, content), np.asarray(images[0].convert("RGB")))
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_a_jpeg_with_further_images_gives_the_first(tmp_path: Path, frames: int) -> None:
+    """Phones store depth or a smaller copy after the photo."""
+    images = [Image.fromarray(SMOOTH // np.uint8(k + 1)) for k in range(frames)]
+    content = saved("MPO", images, quality=100, subsampling=0)
+    assert np.abs(read(tmp_path, content, "a.jpg") - SMOOTH.astype(int)).max() <= 12
+
+
+NOISE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 90, 3), np.uint8))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_a_truncated_image_is_refused(tmp_path: Path, form: str, share: float) -> None:
+    content = saved(form, [NOISE])
+    (tmp_path / "a.png").write_bytes(content[: round(len(content) * share)])
+    with pytest.raises(InputError, match=r"a\.png is not a readable image \([^<]*\); expected a complete PNG or JPEG"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "JPEG2000", "ICO", "PPM", "TGA", "HEIC", "PDF", "SVG", "a web page"])
+def test_other_formats_are_refused_without_jargon(tmp_path: Path, form: str) -> None:
+    contents = {"HEIC": b"\0\0\0\x18ftypheic" + bytes(99), "SVG": b"<svg/>", "a web page": b"<html>Sign in</html>"}
+    (tmp_path / "a.png").write_bytes(contents.get(form) or saved(form, [NOISE]))
+    message = r"a\.png is not a readable image \(it does not begin as a PNG, JPEG, WEBP, BMP file does\); expected"
+    with pytest.raises(InputError, match=message):
+        read_image(tmp_path / "a.png")
+
+
+def test_odd_images_are_read_as_a_data_set_and_as_a_first_frame(tmp_path: Path) -> None:
+    """Frames of one recording, each stored in another form, are packed and checked like plain ones."""
+    exif = exif_of(1, *BROKEN_TAGS["a resolution of 0/0"])
+    forms = [
+        encode(SMOOTH, 8, 2, before=CHUNKS["a large colour profile"]),
+        encode(SMOOTH, 8, 2, after=CHUNKS["a large compressed text"]),
+        encode(SMOOTH.astype(int) * 257, 16, 2),
+        encode(SMOOTH, 8, 2, interlaced=True),
+        jpeg(SMOOTH, exif=exif),
+        jpeg(SMOOTH, "CMYK"),
+        saved("PNG", [Image.fromarray(SMOOTH // np.uint8(k + 1)) for k in range(3)]),
+        saved("WEBP", [Image.fromarray(SMOOTH)], lossless=True),
+    ]
+    for folder in ("train_img", "train_label"):
+        (tmp_path / "train" / folder).mkdir(parents=True)
+        for number, content in enumerate(forms):
+            (tmp_path / "train" / folder / f"frame{number}.png").write_bytes(content)
+    (recording,) = load_recordings(tmp_path, "train", (32, 48))
+    assert np.abs(recording.frames - SMOOTH.astype(int)).max() <= 12
+    assert np.array_equal(recording.frames, recording.poses)
+    assert check(tmp_path).errors == ()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fits after training: BatchNorm's statistics of averaged weights, and a prior that fits z."""
+"""Fits after training: BatchNorm's statistics at a validation, and a prior that fits z."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from lightning_fabric import Fabric
 
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
-from posecast.data.clips import ClipCutter, pose_windows
+from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
 from posecast.model.anchored import AnchoredNetworks
+from posecast.model.batchnorm import recompute_batchnorm
 from posecast.model.checkpoint import load_run
 from posecast.model.elbo import Gaussian
-from posecast.model.lab4 import Lab4Networks
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
 from posecast.training.checkpoints import load_state
@@ -26,7 +26,6 @@ from posecast.training.posthoc import (
     fit_posthoc,
     fit_prior,
     frame_posteriors,
-    recompute_batchnorm,
     slow_directions,
 )
 from posecast.training.step import TrainStep
@@ -46,24 +45,6 @@ def trained(config: Config, recordings: Sequence[Recording], num_updates: int = 
     return train_step
 
 
-def test_statistics_are_those_of_the_averaged_weights() -> None:
-    recordings = [moving_square(20, seed=1), moving_square(30, seed=2)]
-    config = build_config("lab4", flags={**TINY_LAB4, "steps": 4, "learning_rate": 0.05, "ema_decay": 0.5})
-    predictor = trained(config, recordings).smoothed
-    recompute_batchnorm(predictor, recordings)
-    poses = torch.cat([pose_windows(recording.poses, np.arange(len(recording)), 0) for recording in recordings])
-    assert isinstance(predictor.networks, Lab4Networks)
-    features = predictor.networks.label_transformation[:2](poses)
-    norm = predictor.networks.label_transformation[2]
-    assert isinstance(norm, torch.nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    torch.testing.assert_close(norm.running_mean, features.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(norm.running_var, features.var((0, 2, 3)), rtol=1e-3, atol=1e-5)
-    assert norm.momentum == pytest.approx(0.1)
-    assert not predictor.training
-
-
 def test_statistics_of_training_change_the_validation() -> None:
     """After a few fast updates the running averages are far from the statistics of the features."""
     recordings = [moving_square(20, seed=1)]
@@ -75,14 +56,6 @@ def test_statistics_of_training_change_the_validation() -> None:
     recomputed = validate(train_step, train_step.smoothed, footage, 0)["validation_loss"]
     assert math.isfinite(recomputed)
     assert recomputed != pytest.approx(lagging, rel=0.01)
-
-
-def test_networks_without_batchnorm_do_not_change(tiny: Config) -> None:
-    recordings = [moving_square(20, seed=1)]
-    predictor = trained(tiny, recordings).smoothed
-    before = {name: value.clone() for name, value in predictor.state_dict().items()}
-    recompute_batchnorm(predictor, recordings)
-    assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
 
 
 def autoregressive(time: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 
 from posecast.errors import InputError
 from posecast.video.audio import add_sound
+from posecast.video.reader import read_timed_frames
 from posecast.video.writer import open_writer
 
 from ..videos import read_video
@@ -105,3 +106,31 @@ def test_sound_that_begins_late_or_has_a_gap_stays_synchronous(
     loud_s = np.array([time_s for time_s, level in played if level > 0.3])
     assert loud_s[0] == pytest.approx(late_s, abs=0.06)
     assert loud_s[loud_s > late_s + 0.2][0] == pytest.approx(late_s + pause_s + 0.6, abs=0.06)
+
+
+def test_sound_of_a_recording_cut_out_of_a_broadcast_stays_synchronous(video: Path, tmp_path: Path) -> None:
+    """A white frame and a tone begin at the same time, after frames that cannot be decoded."""
+    with av.open(str(tmp_path / "a.ts"), "w") as container:
+        frames = container.add_stream("libx264", rate=10, options={"g": "20", "x264-params": "scenecut=0"})
+        sound = cast("av.AudioStream", container.add_stream("aac", rate=RATE))
+        frames.height, frames.width, frames.pix_fmt, sound.layout = 64, 64, "yuv420p", "mono"
+        noise = np.random.default_rng(0).integers(0, 99, (60, 64, 64, 3), np.uint8)
+        noise[30:] += 150
+        num_blocks = 0
+        for k, pixels in enumerate(noise):
+            container.mux(frames.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            while 1024 * num_blocks < RATE * k / 10:
+                time_s = np.arange(1024 * num_blocks, 1024 * (num_blocks + 1)) / RATE
+                wave = (np.sin(2 * np.pi * 440 * time_s) * (time_s > 3)).astype(np.float32)
+                block = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+                block.rate, block.pts, block.time_base = RATE, 1024 * num_blocks, Fraction(1, RATE)
+                container.mux(sound.encode(block))
+                num_blocks += 1
+        container.mux([*frames.encode(None), *sound.encode(None)])
+    content = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "cut.ts").write_bytes(content[len(content) // 6 // 188 * 188 :])
+    white_s = next(frame.time_s for frame in read_timed_frames(tmp_path / "cut.ts") if frame.frame.mean() > 120)
+    assert white_s == pytest.approx(1.0, abs=0.06)  # of the key frame at 2 s
+    add_sound(video, tmp_path / "cut.ts")
+    wave = decoded_sound(video)
+    assert np.flatnonzero(np.abs(wave) > 0.3)[0] / RATE == pytest.approx(white_s, abs=0.06)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
+from posecast.data.images import UPRIGHT
 from posecast.errors import InputError
-from posecast.video.reader import Faults, TimedFrame, list_videos, read_timed_frames, resampled
+from posecast.video.reader import Faults, TimedFrame, list_videos, read_timed_frames, resampled, stored_frames
 
 from .footage import FPS, RED, has_marks, joined, marked, write
 
@@ -48,6 +51,15 @@ FORMATS = [
     ("a.mkv", "ffv1", "bgra", {}),
     ("a.mkv", "ffv1", "yuv420p10le", {}),
     ("a.mkv", "ffv1", "gbrp10le", {}),
+    ("a.mkv", "ffv1", "gbrp16le", {}),
+    ("a.mkv", "ffv1", "yuv411p", {}),
+    ("a.mkv", "ffv1", "yuv440p", {}),
+    ("a.mkv", "ffv1", "yuv444p16le", {}),
+    ("a.mkv", "ffv1", "yuva420p", {}),
+    ("a.mkv", "jpeg2000", "rgb48le", {}),
+    ("a.nut", "rawvideo", "uyvy422", {}),
+    ("a.nut", "rawvideo", "yuyv422", {}),
+    ("a.nut", "rawvideo", "rgb565le", {}),
     ("a.mov", "png", "rgb24", {}),
     ("a.mov", "png", "rgba", {}),
     ("a.mov", "png", "rgb48be", {}),
@@ -213,6 +225,107 @@ def test_cover_image_of_a_song_is_no_video(tmp_path: Path) -> None:
         out.mux(sound.encode(None))
     with pytest.raises(InputError, match="cover image"):
         read(tmp_path / "song.mp4")
+
+
+# Orientation, edit lists, several streams --------------------------------------------------------------------------
+
+MATRICES = {
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
+"""Display matrices (a, b, c, d), which place the pixel (p, q) at (a p + c q, b p + d q), by the number that EXIF has
+for the same orientation."""
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1.02])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("orientation", MATRICES)
+def test_clip_is_turned_and_mirrored_as_a_player_does(
+    tmp_path: Path, orientation: int, name: str, scale: float
+) -> None:
+    """A selfie is mirrored, on some phones together with a quarter turn."""
+    stored, (a, b, c, d) = marked(0), (round(65536 * scale * value) for value in MATRICES[orientation])
+    stored[:24, -40:] = (40, 60, 200)  # a mark in a third corner, by which mirrored frames differ from turned ones
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream("libx264", rate=FPS, options={"crf": "8"})
+        stream.height, stream.width, stream.pix_fmt = *stored.shape[:2], "yuv444p"
+        stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
+        out.mux([*stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")), *stream.encode(None)])
+    frames, _ = read(tmp_path / name)
+    image = Image.fromarray(stored)
+    expected = np.asarray(image if orientation == 1 else image.transpose(UPRIGHT[orientation])).astype(int)
+    assert frames[0].frame.shape == expected.shape
+    assert np.abs(frames[0].frame - expected).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("name", ["a.avi", "a.mov", "a.mkv"])
+def test_frames_with_exif_are_turned_upright(tmp_path: Path, name: str, orientation: int) -> None:
+    """Some cameras write EXIF into every frame of Motion JPEG."""
+    exif, content = Image.Exif(), io.BytesIO()
+    exif[0x0112], exif[0x010F] = orientation, "Camera"
+    Image.fromarray(marked(0)).save(content, "JPEG", quality=100, exif=exif.tobytes())
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream("mjpeg", rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = 96, 160, "yuvj420p"
+        for k in range(3):
+            packet = av.Packet(content.getvalue())
+            packet.pts = packet.dts = k
+            packet.time_base, packet.stream = Fraction(1, FPS), stream
+            out.mux(packet)
+    frames, faults = read(tmp_path / name)
+    image = Image.fromarray(marked(0))
+    expected = np.asarray(image if orientation == 1 else image.transpose(UPRIGHT[orientation])).astype(int)
+    assert len(frames) == 3
+    assert faults == Faults()
+    assert np.abs(frames[0].frame - expected).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("first", [5, 20, 33])
+def test_clip_cut_without_encoding_starts_at_the_cut(tmp_path: Path, first: int, name: str) -> None:
+    """An edit list hides the frames from the last key frame to the cut."""
+    options = {"crf": "8", "g": "250", "bf": "3"}
+    write(tmp_path / "all.mp4", [marked(k) for k in range(60)], options=options)
+    with av.open(str(tmp_path / "all.mp4")) as source, av.open(str(tmp_path / name), "w") as out:
+        stream_in = source.streams.video[0]
+        stream_out = out.add_stream_from_template(stream_in)
+        for packet in source.demux(stream_in):
+            if packet.pts is not None and packet.dts is not None and stream_in.time_base:
+                shift = round(first / FPS / stream_in.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream_out
+                out.mux(packet)
+    frames, faults = read(tmp_path / name)
+    assert faults == Faults()
+    assert len(frames) == stored_frames(tmp_path / name)[0] == 60 - first
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(60 - first) / FPS, atol=2e-3)
+    assert np.abs(frames[0].frame[48].astype(int) - marked(first)[48]).max() <= 12
+
+
+@pytest.mark.parametrize("cover", [False, True], ids=["two videos", "a cover image"])
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_stream_that_a_player_shows_is_read(tmp_path: Path, name: str, cover: bool) -> None:
+    with av.open(str(tmp_path / name), "w") as out:
+        other = out.add_stream("mjpeg", rate=FPS)
+        other.height, other.width, other.pix_fmt = 32, 32, "yuvj420p"
+        other.disposition = av.stream.Disposition.attached_pic if cover else av.stream.Disposition(0)
+        shown = out.add_stream("libx264", rate=FPS, options={"crf": "8"})
+        shown.height, shown.width, shown.pix_fmt = 96, 160, "yuv420p"
+        shown.disposition = av.stream.Disposition.default
+        blank = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        out.mux([*other.encode(blank), *other.encode(None)])
+        for k in range(4):
+            out.mux(shown.encode(av.VideoFrame.from_ndarray(marked(k), format="rgb24")))
+        out.mux(shown.encode(None))
+    frames, _ = read(tmp_path / name)
+    assert len(frames) == stored_frames(tmp_path / name)[0] == 4
+    assert all(has_marks(frame.frame) for frame in frames)
 
 
 def test_hidden_files_of_other_systems_are_no_videos(tmp_path: Path) -> None:

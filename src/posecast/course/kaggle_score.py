@@ -1,8 +1,8 @@
 """Score of a submission, computed as the course's Kaggle board computes it.
 
 In: submission.csv, the true frames, and optionally the board's split into parts. Out: a `Grade`, the PSNR of each
-frame that counts. The file is read row by row, so that memory does not grow with it. Imports no torch.
-Next: `submission.py`, which writes submissions; `cli/tables.py`, which prints the grade.
+frame that counts. Imports no torch.
+Next: `submission_rows.py`, which reads submissions; `cli/tables.py`, which prints the grade.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
+from posecast.course.submission_rows import open_text, read_ids, read_rows
 from posecast.data.folder_dataset import entries, numbered_files
 from posecast.data.images import read_image
 from posecast.data.prefetch import Progress, in_threads
@@ -75,7 +74,7 @@ def grade(
     PSNR of a frame is 10 log10(255^2 / MSE), with the MSE over colours and pixels on 0 to 255, at least 1/12.
 
     Args:
-        submission: The submission.csv.
+        submission: The submission.csv, with its rows in any order, plain, gzipped or zipped.
         truth: Folder of the true frames (`list_truth`).
         size: Height and width of the submitted frames.
         parts: CSV with the part of each row (`read_parts`).
@@ -93,12 +92,15 @@ def grade(
     def read_values(path: Path) -> np.ndarray:
         return read_image(path, size).transpose(2, 0, 1).ravel().astype(np.float64)
 
-    # Frames arrive in order, so that `first` is the first frame of the current sequence.
-    psnr, copied, first = np.empty(len(paths)), np.empty(len(paths)), np.empty(0)
-    pairs = zip(in_threads(read_values, paths, progress), read_rows(submission, len(paths), size), strict=True)
-    for row, (true, predicted) in enumerate(pairs):
-        first = true if numbers[row] == 0 else first
-        psnr[row], copied[row] = psnr_db(predicted, true), psnr_db(first, true)
+    rows = read_ids(submission, len(paths), size)
+    true_values = in_threads(read_values, [paths[row] for row in rows], progress)
+    psnr, copied = np.empty(len(paths)), np.empty(len(paths))
+    first_frames: dict[int, np.ndarray] = {}
+    for row, true, predicted in zip(rows, true_values, read_rows(submission, size), strict=True):
+        first = row - int(numbers[row])
+        if first not in first_frames:
+            first_frames[first] = true if row == first else read_values(paths[first])
+        psnr[row], copied[row] = psnr_db(predicted, true), psnr_db(first_frames[first], true)
 
     counts = (numbers >= 1) & (numbers <= last_frame)
     grades, start = [], 0
@@ -175,7 +177,7 @@ def read_parts(file: Path, num_rows: int) -> np.ndarray:
 def _read_usages(file: Path) -> Iterator[tuple[str, str, str]]:
     """Yield the place, the id and the Usage of each line; other columns are ignored."""
     expected = "expected a CSV with the columns id and Usage, as Kaggle's solution files are"
-    with _open_text(file, expected) as text:
+    with open_text(file, expected) as text:
         lines = csv.reader(text)
         header = [name.strip().lower() for name in next(lines, [])]
         if not {"id", "usage"} <= set(header):
@@ -184,88 +186,3 @@ def _read_usages(file: Path) -> Iterator[tuple[str, str, str]]:
         for cells in filter(None, lines):
             row, part = (cells[column].strip() if column < len(cells) else "" for column in columns)
             yield f"{file}, line {lines.line_num}", row, part
-
-
-@contextmanager
-def _open_text(file: Path, expected: str) -> Iterator[TextIO]:
-    """Open a file; errors while it is read become an InputError that states what was expected."""
-    try:
-        with file.open(encoding="utf-8-sig") as text:
-            yield text
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read ({error}); {expected}.") from error
-
-
-def read_rows(file: Path, num_rows: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Read the values of a submission row by row.
-
-    Args:
-        file: The submission.csv.
-        num_rows: Expected number of rows.
-        size: Height and width of the frames.
-
-    Yields:
-        float64 `[3 H W]` for each row.
-
-    Raises:
-        InputError: At the first row that is wrong.
-    """
-    num_values = 3 * size[0] * size[1]
-    with _open_text(file, "expected a submission.csv") as text:
-        lines = _read_lines(text, file, 40 * (num_values + 1))
-        _check_header(next(lines, ""), file, num_values, size)
-        for row in range(num_rows):
-            line = next(lines, None)
-            if line is None:
-                raise InputError(f"{file} has {row} rows; expected {num_rows}, one for each true frame.")
-            yield _values(line, f"{file}, row {row}", row, num_values)
-        if more := sum(1 for line in lines if line.strip()):
-            raise InputError(
-                f"{file} has {num_rows + more} rows; expected {num_rows}, one for each true frame and no more."
-            )
-
-
-def _read_lines(text: TextIO, file: Path, limit: int) -> Iterator[str]:
-    """Yield lines shorter than a limit, because a file without line breaks would fill the memory."""
-    number = 0
-    while line := text.readline(limit):
-        number += 1
-        if len(line) == limit:
-            raise InputError(f"{file}, line {number}: it has {limit} characters or more; expected a row of values.")
-        yield line
-
-
-def _check_header(line: str, file: Path, num_values: int, size: tuple[int, int]) -> None:
-    """Raise InputError unless the header is id and the numbers of the values."""
-    names, expected_names = line.rstrip("\n").split(","), ["id", *map(str, range(num_values))]
-    if len(names) != len(expected_names):
-        raise InputError(
-            f"{file}: the header has {len(names)} columns; expected {len(expected_names)}, id and 0 to "
-            f"{num_values - 1}, for images of {size[0]}x{size[1]} (give another size with --size)."
-        )
-    for column, (name, expected) in enumerate(zip(names, expected_names, strict=True)):
-        if name != expected:
-            raise InputError(f"{file}: column {column} of the header is {name[:40]!r}; expected {expected!r}.")
-
-
-def _values(line: str, where: str, row: int, num_values: int) -> np.ndarray:
-    """Return the values of a line; raise InputError, naming the place, if its id or a value is wrong."""
-    row_id, _, cells = line.partition(",")
-    if row_id != str(row):
-        raise InputError(f"{where}: its id is {row_id.strip()[:40]!r}; expected {row}: the ids are 0, 1, ... in order.")
-    if (num_cells := cells.count(",") + 1) != num_values:
-        raise InputError(f"{where}: it has {num_cells} values; expected {num_values}, columns 0 to {num_values - 1}.")
-    try:
-        values = np.loadtxt([cells], delimiter=",", comments=None, ndmin=1)
-    except ValueError:
-        values = np.full(1, np.nan)
-    if not ((values >= 0) & (values <= 255)).all():  # false for NaN as well
-        values = np.array([_value(cell, f"{where}, column {column}") for column, cell in enumerate(cells.split(","))])
-    return values
-
-
-def _value(cell: str, where: str) -> float:
-    """Return the value of a cell; slower than `np.loadtxt`, but names the cell that is wrong."""
-    if re.fullmatch(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*", cell) and 0 <= float(cell) <= 255:
-        return float(cell)
-    raise InputError(f"{where}: the value is {cell.strip()[:40]!r}; expected a number from 0 to 255.")

@@ -209,6 +209,7 @@ def imported_run(
         return checkpoint, []
     words = ["import-lab4", str(checkpoint), "--out", str(folder), "--size", size]
     words += ["--output", output or "clamp", "--posterior-sees", posterior_sees]
+    words += ["--batchnorm", "batch"]  # the template never leaves training mode
     return folder, [words + ["--force"] * force]
 
 
@@ -253,14 +254,16 @@ def kl_note(options: LabTrain) -> str:
             f"--kl_reading report: the KL weight is min(1, {position} / {cycle} x {ratio:g}); --kl_anneal_cycle counts "
             "epochs. In the other reading, fu, it counts cycles, and the ratio is the share of a cycle spent rising."
         )
-    times = f"in each of {cycle} cycles of {options.num_epoch / cycle:g} epochs" if is_cyclical else "once"
+    length = options.num_epoch / cycle
+    has_cycles = is_cyclical and cycle > 1
+    times = f"in each of {cycle} cycles of {length:g} epoch{'s' * (length != 1)}" if has_cycles else "once"
     share = "all" if ratio == 1 else f"the first {ratio:.0%}"
     remark = ""
     if is_cyclical and options.num_epoch <= cycle:
         remark = " No cycle is longer than an epoch here, so it stays 0."
     return (
         f"--kl_reading fu: the KL weight rises from 0 to 1 {times}, over {share} of the "
-        f"{'cycle' if is_cyclical else 'run'}.{remark} "
+        f"{'cycle' if has_cycles else 'run'}.{remark} "
         "In the other reading, report, --kl_anneal_cycle counts epochs, and the ratio is the peak."
     )
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from posecast.data.augmentation import Augmentation, RawClips, augment
 from posecast.data.recordings import Recording, first_share
-from posecast.errors import InputError
+from posecast.errors import InputError, counted
 
 Images = Float[Tensor, "N 3 H W"]
 PoseWindows = Float[Tensor, "N P H W"]
@@ -108,7 +108,7 @@ class ClipCutter:
         longest = max((len(recording) for recording in self.recordings), default=0)
         if longest < self.clip_length:
             raise InputError(
-                f"The longest recording has {longest} frames but clips have {self.clip_length}; "
+                f"The longest recording has {counted(longest, 'frame')} but clips have {self.clip_length}; "
                 "give longer recordings or a smaller --clip-length."
             )
 

@@ -21,7 +21,7 @@ from PIL import Image
 from posecast.data.images import read_image, read_image_file, read_same_size
 from posecast.data.prefetch import Item, Progress, in_threads
 from posecast.data.recordings import PoseSequence, Recording
-from posecast.errors import Finding, InputError, join_limited, printable
+from posecast.errors import Finding, InputError, counted, join_limited, printable
 
 SPLITS = ("train", "val", "test")
 
@@ -264,8 +264,9 @@ def write_test_sequences(root: Path, sequences: Sequence[PoseSequence], *, progr
         fits = len(names) == len(sequence.poses) and all(_NUMBERED.fullmatch(name) for name in names)
         if not fits or names != sorted(set(names), key=_key):
             raise InputError(
-                f"Sequence {sequence.name!r} has {len(sequence.poses)} poses and {len(names)} frame names "
-                f"such as {names[0]}; expected one name each, like frame000631, in rising order."
+                f"Sequence {sequence.name!r} has {counted(len(sequence.poses), 'pose')} and "
+                f"{counted(len(names), 'frame name')} such as {names[0]}; expected one name each, like frame000631, "
+                "in rising order."
             )
         jobs.append((images / str(k) / f"{names[0]}.png", sequence.first_frame))
         jobs += [(labels / str(k) / f"{name}.png", pose) for name, pose in zip(names, sequence.poses, strict=True)]

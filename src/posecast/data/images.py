@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from posecast.errors import InputError
 from posecast.files import replacing
@@ -79,7 +79,9 @@ def read_image_file(path: str | Path, size: tuple[int, int] | None = None) -> Im
             rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return ImageFile(np.array(rgb), stored_size, kind, hashlib.sha256(content).digest())
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
-        raise InputError(f"{path} is not a readable image ({error}); expected a complete PNG or JPEG.") from error
+        is_other = isinstance(error, UnidentifiedImageError)
+        reason = f"it does not begin as a {', '.join(FORMATS)} file does" if is_other else error
+        raise InputError(f"{path} is not a readable image ({reason}); expected a complete PNG or JPEG.") from error
 
 
 def read_same_size(path: Path, first: Path, first_size: tuple[int, int], size: tuple[int, int]) -> ImageFile:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from posecast.errors import InputError
+from posecast.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recording:
             )
         if len(self.frames) < 2:
             raise InputError(
-                f"Recording {self.name!r} has {len(self.frames)} frame(s); at least 2 are needed, "
+                f"Recording {self.name!r} has {counted(len(self.frames), 'frame')}; at least 2 are needed, "
                 "one to start from and one to predict."
             )
 

@@ -41,9 +41,7 @@ def split_off_tails(root: Path, lengths: Sequence[int]) -> tuple[str | None, lis
         return None, list(lengths)
     kept = [length - tail_length(length) for length in lengths if length - tail_length(length) >= 2]
     dropped = [length for length in lengths if length - tail_length(length) < 2]
-    sentence = (
-        f"{_share(dropped, lengths)} too short to hold out a tail for validation and are left out; give a val split."
-    )
+    sentence = f"{_share(dropped, lengths)} too short to hold out a tail for validation and left out; give a val split."
     return sentence if dropped and kept else None, kept
 
 
@@ -51,7 +49,7 @@ def shorter_than_clips(lengths: Sequence[int], clip_length: int) -> str | None:
     """Return a sentence on recordings that are shorter than the shortest clip; None if none or all are."""
     short = [length for length in lengths if length < clip_length]
     sentence = (
-        f"{_share(short, lengths)} shorter than a clip of {clip_length} frames and are never trained on; "
+        f"{_share(short, lengths)} shorter than a clip of {clip_length} frames and never trained on; "
         "give longer recordings or a smaller --clip-length."
     )
     return sentence if 0 < len(short) < len(lengths) else None
@@ -59,4 +57,5 @@ def shorter_than_clips(lengths: Sequence[int], clip_length: int) -> str | None:
 
 def _share(some: Sequence[int], lengths: Sequence[int]) -> str:
     """Return the beginning of a sentence about some of the recordings."""
-    return f"{len(some)} of {len(lengths)} training recordings ({sum(some)} of {sum(lengths)} frames) are"
+    verb = "is" if len(some) == 1 else "are"
+    return f"{len(some)} of {len(lengths)} training recordings ({sum(some)} of {sum(lengths)} frames) {verb}"

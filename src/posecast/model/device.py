@@ -21,7 +21,6 @@ from typing import Literal
 
 import torch
 
-from posecast.drives import cache_folder
 from posecast.errors import InputError
 from posecast.files import write_json
 from posecast.model.machine_speed import (
@@ -33,6 +32,7 @@ from posecast.model.machine_speed import (
     product_gflops,
 )
 from posecast.model.threads import operator_threads
+from posecast.system.drives import cache_folder
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 FORMAT = 1

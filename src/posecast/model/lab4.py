@@ -34,7 +34,7 @@ class Lab4Networks(Networks):
         self.posterior_sees = config.posterior_sees
         self.output = config.output
         self.frame_transformation = frame_encoder(frame)
-        self.label_transformation = pose_encoder(pose)
+        self.label_transformation = pose_encoder(pose, FrameNorm if config.batchnorm == "batch" else nn.BatchNorm2d)
         self.Gaussian_Predictor = gaussian_predictor(frame + pose, latent)
         self.Decoder_Fusion = decoder_fusion(frame + pose + latent, config.fusion_channels)
         self.Generator = generator(config.fusion_channels)
@@ -133,13 +133,25 @@ def frame_encoder(width: int) -> nn.Sequential:
     )
 
 
-def pose_encoder(width: int) -> nn.Sequential:
+class FrameNorm(nn.BatchNorm2d):
+    """BatchNorm with the statistics of every single frame in evaluation mode.
+
+    This is the arithmetic of the course's code, which never leaves training mode and tests with batches of one frame.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(input)
+        return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def pose_encoder(width: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.Sequential:
     """Build `label_transformation`: `[N, 3, H, W]` to `[N, width, H, W]`."""
     half = width // 2
     return nn.Sequential(
         nn.ReflectionPad2d(3),
         nn.Conv2d(3, half, 7),
-        nn.BatchNorm2d(half),
+        norm(half),
         nn.Identity(),  # an activation of slope 1 in the course's code
         Residual(half, width),
     )

@@ -1,6 +1,6 @@
 """Import and export of checkpoints of the course's code, without running code from them.
 
-In: a file of `torch.save`, a dict with `state_dict` under the course's names. Out: a run folder, or weights to start
+In: a file of `torch.save` or safetensors with weights under the course's names. Out: a run folder, or weights to start
 from; and such a file from a run folder. Next: `lab4.py` defines the networks.
 """
 
@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Mapping
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config, Lab4
-from posecast.errors import InputError, join_limited
+from posecast.data.recordings import Recording
+from posecast.errors import InputError, join_limited, shown
 from posecast.files import claim_file, claim_folder, read_json_lines, write_bytes
+from posecast.model.batchnorm import recompute_batchnorm
 from posecast.model.checkpoint import (
     RUN_FILES,
     RUN_MARKER,
@@ -32,6 +37,12 @@ from posecast.model.checkpoint import (
 from posecast.model.predictor import Predictor
 
 PREFIXES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")
+WRAPPERS = frozenset(("module", "_orig_mod", "_modules", "_parameters", "_buffers"))
+"""Parts of names within a network that DataParallel, torch.compile and the attributes of a complete module add."""
+COPIES = re.compile("(^|[._])(ema|swa|optimi[sz]er|average|averaged|shadow)([._]|$)", re.IGNORECASE)
+"""Places of moving averages; the course's template writes the weights again as "optimizer"."""
+MAX_DEPTH = 64
+"""Deepest nesting of a checkpoint that is searched for weights."""
 
 
 def import_lab4(
@@ -40,7 +51,9 @@ def import_lab4(
     *,
     output: Literal["clamp", "sigmoid", "none"] = "clamp",
     posterior_sees: Literal["current", "previous"] = "current",
+    batchnorm: Literal["running", "batch"] = "running",
     size: str = "32x64",
+    recordings: Sequence[Recording] = (),
     force: bool = False,
 ) -> Config:
     """Write a checkpoint as a run folder; the widths of the networks are read from its shapes.
@@ -51,7 +64,10 @@ def import_lab4(
         output: Bound of the decoded image, which leaves no trace in the weights. clamp equals the course's unbounded
             output as long as that lies in [0, 1]; sigmoid is for code with a final Sigmoid.
         posterior_sees: Frame that the posterior reads: the current one (the assignment) or the previous one.
+        batchnorm: Statistics of BatchNorm: the running ones, or those of each frame as in the course's code.
         size: HEIGHTxWIDTH of the images in pixels.
+        recordings: Training recordings to measure the running statistics on; none keeps those of the checkpoint, which
+            lag behind its weights.
         force: Replace an earlier run in the folder.
 
     Returns:
@@ -61,10 +77,13 @@ def import_lab4(
         InputError: The checkpoint cannot be read, has other networks, or the folder may not be written.
     """
     weights = read_checkpoint(checkpoint)
-    networks = Lab4(**widths_of(weights, checkpoint), output=output, posterior_sees=posterior_sees)
+    options = Lab4(output=output, posterior_sees=posterior_sees, batchnorm=batchnorm)
+    networks = dataclasses.replace(options, **widths_of(weights, checkpoint))
     config = dataclasses.replace(RECIPES["lab4"], networks=networks, size=size)
     predictor = Predictor(config)
     fit_weights(predictor, named_as_ours(weights, predictor), checkpoint)
+    if recordings:
+        recompute_batchnorm(predictor, recordings)
     claim_folder(out, marker=RUN_MARKER, ours=RUN_FILES, force=force)
     write_config(out, config, {"source": {}, "selected_on": "unknown", "imported_from": checkpoint.name})
     save_weights(out / WEIGHTS, predictor.state_dict())
@@ -140,40 +159,121 @@ def named_as_ours(weights: Mapping[str, Tensor], predictor: Predictor) -> dict[s
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint; nothing is unpickled that could run code.
+    """Read the weights of a checkpoint, wherever in the file they are; no code in it is run.
+
+    The names may have any prefix (`model.`), the dict may lie in others ("model_state_dict"), and the networks may be
+    wrapped by DataParallel or torch.compile. Of weights and their moving average, the weights are read.
+
+    Args:
+        path: File of `torch.save`, also of a complete module, or safetensors.
 
     Returns:
         Tensors under the course's names, floating-point ones as float32.
 
     Raises:
-        InputError: The file is missing or damaged, could run code, or lacks one of the five networks.
+        InputError: The file is missing or damaged, could run code, lacks one of the five networks, or has several
+            versions of them.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise InputError(f"{path} is not a regular file; expected a checkpoint of the course's code.")
+    by_place = _weights_by_place(_load(path))
+    complete = {place: weights for place, weights in by_place.items() if not _missing(weights)}
+    if not complete:
+        most = max(by_place.values(), key=len, default={})
+        raise InputError(
+            f"{path} has no weights under {_missing(most)[0]!r}; expected a state_dict with {', '.join(PREFIXES)}, "
+            "as torch.save({'state_dict': model.state_dict()}, PATH) writes it."
+        )
+    originals = {place: weights for place, weights in complete.items() if not COPIES.search(place)} or complete
+    place, weights = next(iter(originals.items()))
+    if others := [other for other, values in originals.items() if not _are_equal(values, weights)]:
+        raise InputError(
+            f"{path} has several versions of the weights, under {shown(place)} and {shown(others[0])}; expected a "
+            "single one, so save the one to use alone: torch.save({'state_dict': model.state_dict()}, PATH)."
+        )
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+class _StandIn:
+    """Class in place of any other, so that no code of it is run: a dict, which torch gives the items and attributes.
+
+    A complete module has its weights in its attributes.
+    """
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+class _NumpyStandIn:
+    """Class in place of one of numpy, whose state is a tuple."""
+
+    def __init__(self, *_: Any) -> None:
+        """Keep nothing."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Keep nothing."""
+
+
+def _load(path: Path) -> Any:
+    """Return the content of a file of `torch.save` or safetensors, with stand-ins for objects of other classes."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            begin = file.read(9)
+            if begin[8:] == b"{":  # the header of safetensors, after its length
+                return load_weights(path)
+            file.seek(0)
+            classes = get_unsafe_globals_in_checkpoint(file) if begin.startswith(b"PK\3\4") else []  # a zip file
+            file.seek(0)
+            stand_ins: list[Any] = [(_NumpyStandIn if name[:6] == "numpy." else _StandIn, name) for name in classes]
+            with safe_globals(stand_ins):
+                return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}; expected a checkpoint of the course's code.") from error
+    except InputError:
+        raise
     except Exception as error:  # torch raises nearly anything on damaged bytes
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain values, "
             "which is not loaded because it could run code; save it again with its state_dict alone."
         ) from error
-    state_dict = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    weights = {
-        name.removeprefix("module."): value.float() if value.is_floating_point() else value
-        for name, value in tensors_of(state_dict).items()
-    }
-    missing = [prefix for prefix in PREFIXES if not any(name.startswith(f"{prefix}.") for name in weights)]
-    if missing:
-        raise InputError(
-            f"{path} has no weights under {missing[0]!r}; expected a state_dict with {', '.join(PREFIXES)}."
-        )
-    return {name: value for name, value in weights.items() if name.split(".")[0] in PREFIXES}
 
 
-def tensors_of(state_dict: Any) -> dict[str, Tensor]:
-    """Return the entries that are tensors under string names; none if this is not a mapping."""
-    items = state_dict.items() if isinstance(state_dict, Mapping) else ()
-    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
+def _weights_by_place(content: Any) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors below the five networks under the course's names, by what precedes the network in the file.
+
+    Each container is visited once, because a file can describe endless ones.
+    """
+    by_place: dict[str, dict[str, Tensor]] = {}
+    pending: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    visited = set()
+    for path, value in pending:
+        if isinstance(value, Tensor):
+            network = next((k for k, part in enumerate(path) if part in PREFIXES), len(path))
+            name = ".".join(part for part in path[network:] if part not in WRAPPERS)
+            if name and _is_stored(value):
+                by_place.setdefault(".".join(path[:network]), {}).setdefault(name, value.detach())
+        elif isinstance(value, Mapping) and id(value) not in visited and len(path) < MAX_DEPTH:
+            visited.add(id(value))
+            inner_values = {**value, **getattr(value, "__dict__", {})}
+            pending += [
+                ((*path, *key.split(".")), inner) for key, inner in inner_values.items() if isinstance(key, str)
+            ]
+    return by_place
+
+
+def _is_stored(value: Tensor) -> bool:
+    """Return whether all values of a tensor are in the file; strides of 0 can describe a tensor of any size."""
+    return value.layout == torch.strided and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _missing(weights: Mapping[str, Tensor]) -> list[str]:
+    """Return the networks of which there is no weight."""
+    return sorted(set(PREFIXES) - {name.split(".")[0] for name in weights}, key=PREFIXES.index)
+
+
+def _are_equal(weights: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Return whether two versions have the same names and values."""
+    return weights.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in weights.items())
 
 
 def widths_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, int]:

@@ -54,14 +54,14 @@ def add_sound(video: Path, source: Path, *, start_s: float = 0.0) -> None:
             temporary.open("wb") as file,
         ):
             out = open_mp4(file)
-            _mux(out, frames, sound, start_s)
+            _mux(out, frames, sound, _origin_s(source) + start_s)
             out.close()
     except FFmpegError as error:
         raise InputError(f"The sound of {source} cannot be used ({reason(error)}); omit --audio.") from error
 
 
-def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, start_s: float) -> None:
-    """Copy the video stream of `frames`, and encode the audio stream of `sound` from `start_s` on."""
+def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, origin_s: float) -> None:
+    """Copy the video stream of `frames`, and encode the audio stream of `sound` from the time stamp `origin_s` on."""
     video_in, audio_in = frames.streams.video[0], sound.streams.audio[0]
     video_out = out.add_stream_from_template(video_in)
     rate = audio_in.codec_context.sample_rate
@@ -73,7 +73,7 @@ def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, st
             packet.stream = video_out
             out.mux(packet)
     resampler = av.AudioResampler("fltp", audio_out.layout, audio_out.rate, frame_size=AAC_FRAME_SAMPLES)
-    origin_s, num_samples = _origin_s(sound) + start_s, 0
+    num_samples = 0
     for frame in decoded_frames(sound, audio_in, on_damage=lambda: None):
         time_s = (frame.time or 0.0) - origin_s
         if time_s < 0:
@@ -89,9 +89,14 @@ def _mux(out: OutputContainer, frames: InputContainer, sound: InputContainer, st
     out.mux(audio_out.encode(None))
 
 
-def _origin_s(source: InputContainer) -> float:
-    """Return the time stamp of the first frame in seconds, from which `reader.py` counts."""
-    stream = video_stream(source)
-    if stream is not None and stream.start_time is not None and stream.time_base is not None:
-        return float(stream.start_time * stream.time_base)
-    return source.start_time / av.time_base if source.start_time else 0.0
+def _origin_s(source: Path) -> float:
+    """Return the time stamp in seconds of the first frame that can be decoded, from which `reader.py` counts.
+
+    In a recording cut out of a broadcast, the first packets cannot be decoded.
+    """
+    with open_input(source) as container:
+        stream = video_stream(container)
+        first = next(decoded_frames(container, stream, on_damage=lambda: None), None) if stream else None
+        if first is not None and first.pts is not None and first.time_base is not None:
+            return float(first.pts * first.time_base)
+        return container.start_time / av.time_base if container.start_time else 0.0

@@ -73,8 +73,12 @@ class _Output:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """Return the first video stream that is not a cover image of a sound file, or None."""
-    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    """Return the video stream that a player shows: the first default one, or else the first; None if there is none.
+
+    A cover image is none.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    return max(streams, key=lambda stream: bool(stream.disposition & Disposition.default), default=None)
 
 
 def decoded_frames(container: InputContainer, stream: Stream, on_damage: Callable[[], None]) -> Iterator[Any]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from filelock import Timeout
 
-from posecast.drives import locked
 from posecast.errors import InputError
 from posecast.files import claim_folder, read_json, remove_leftovers, write_json
+from posecast.system.drives import locked
 from posecast.video.extracted_poses import FILE_NAME as POSES
 
 MARKER = "extract.json"

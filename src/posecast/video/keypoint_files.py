@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from posecast.data.pose_maps import SURE
-from posecast.errors import InputError
+from posecast.errors import InputError, counted
 from posecast.video.keypoint_formats import read_keypoints
 from posecast.video.keypoint_orders import to_skeleton
 from posecast.video.keypoint_people import RawKeypoints
@@ -179,7 +179,7 @@ def _numbers_in_video(raw: RawKeypoints, num_frames: int, remarks: list[str]) ->
 
     Args:
         raw: Keypoints with the numbers of the files.
-        num_frames: Number of the video's frames, as declared; 0 if unknown.
+        num_frames: Number of the video's frames; 0 if unknown.
         remarks: List to which assumptions are appended.
     """
     lowest, highest, first = min(raw.listed), max(raw.listed), 0
@@ -197,22 +197,18 @@ def _numbers_in_video(raw: RawKeypoints, num_frames: int, remarks: list[str]) ->
         remarks.append("no frame has the number 0; numbers are taken to count from 0. Check the preview.")
     if num_frames and lowest - first >= num_frames:
         raise InputError(
-            f"{raw.source} is of the frames {lowest} to {highest}, but the video has {_frames(num_frames)}, from 0; "
-            "expected keypoints of this video."
+            f"{raw.source} is of the frames {lowest} to {highest}, but the video has "
+            f"{counted(num_frames, 'frame')}, from 0; expected keypoints of this video."
         )
     beyond = highest - first - num_frames + 1
     if num_frames and beyond > 0:
         remarks.append(
             f"the numbers of the frames go up to {highest}, {beyond} beyond the end of the video, which has "
-            f"{_frames(num_frames)}. If the keypoints are of another version of it, they do not fit."
+            f"{counted(num_frames, 'frame')}. If the keypoints are of another version of it, they do not fit."
         )
     if raw.is_complete and beyond < -0.1 * num_frames:
-        remarks.append(f"the keypoints end with frame {highest}, but the video has {_frames(num_frames)}.")
+        remarks.append(f"the keypoints end with frame {highest}, but the video has {counted(num_frames, 'frame')}.")
     return [number - first for number in raw.frames]
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'s' * (count != 1)}"
 
 
 def _by_frame(joints: np.ndarray, numbers: list[int]) -> dict[int, list[np.ndarray]]:

@@ -222,16 +222,18 @@ def length_s(path: str | Path) -> float | None:
 
 
 def stored_frames(path: Path) -> tuple[int, tuple[int, int]]:
-    """Return the number of frames that a video declares, and their height and width before they are turned or scaled.
+    """Return the number of frames that a video shows, and their height and width before they are turned or scaled.
 
-    Packets are counted if it declares no number. The number is 0 if the file cannot be read.
+    Packets are counted, without those that an edit list hides, as in a clip cut without encoding it again. The number
+    is 0 if the file cannot be read.
     """
     try:
         with open_input(path) as container:
             stream = video_stream(container)
             if stream is None:
                 return 0, (0, 0)
-            return stream.frames or sum(p.size > 0 for p in container.demux(stream)), (stream.height, stream.width)
+            num_shown = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+            return num_shown, (stream.height, stream.width)
     except (FFmpegError, OSError):
         return 0, (0, 0)
 

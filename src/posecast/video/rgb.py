@@ -7,7 +7,9 @@ Next: `reader.py` and `writer.py`, which use this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -65,7 +67,25 @@ class RgbConverter:
         if decoded.interlaced_frame and height > 1:
             # The two fields show different instants; their lines alternate. One field is kept.
             pixels = np.asarray(Image.fromarray(pixels[::2]).resize((width, height), Image.Resampling.BILINEAR))
-        return np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90) % 4))
+        return np.ascontiguousarray(_oriented(pixels, decoded))
+
+
+def _oriented(pixels: np.ndarray, decoded: av.VideoFrame) -> np.ndarray:
+    """Turn and mirror pixels as a frame's display matrix says, to the nearest quarter turn.
+
+    The matrix (a b u / c d v / x y w) places the point (p, q) at (a p + c q, b p + d q), apart from a shift.
+    """
+    try:
+        side_data: Mapping[str, Any] = decoded.side_data
+    except ValueError:  # it has a kind of side data that PyAV does not know, such as EXIF
+        return np.rot90(pixels, round(decoded.rotation / 90) % 4)
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _source_colours(decoded: av.VideoFrame) -> dict[str, int]:

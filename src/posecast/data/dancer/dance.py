@@ -14,7 +14,7 @@ from posecast.data.dancer.choreography import choreograph
 from posecast.data.dancer.renderer import look_of, project, render_person
 from posecast.data.pose_maps import JOINT_INDEX, draw_pose_maps
 from posecast.data.recordings import Recording
-from posecast.errors import InputError
+from posecast.errors import InputError, counted
 
 FACTORS = ("brightness", "warmth", "breeze", "swing")
 """Relative brightness; ratio of red to blue, minus 1; rest angle and angle of the scarf, in radians."""
@@ -244,7 +244,7 @@ def render_frames(points: np.ndarray, factors: HiddenFactors, size: tuple[int, i
 
 def _check(num_frames: int, size: tuple[int, int], seed: int, look: int, hidden: float) -> None:
     if num_frames < 2:
-        raise InputError(f"A dance of {num_frames} frame(s) was requested; request at least 2.")
+        raise InputError(f"A dance of {counted(num_frames, 'frame')} was requested; request at least 2.")
     if min(size) < 16:
         raise InputError(f"The size is {size[0]}x{size[1]}; a dancer needs at least 16 pixels each way.")
     if seed < 0 or look < 0 or not 0 <= hidden < np.inf:
