@@ -176,14 +176,6 @@ def test_the_architecture_names_every_file() -> None:
     assert named <= files
 
 
-def test_every_pinned_package_has_its_licence_named() -> None:
-    text = " ".join((ROOT / "docs/licences.md").read_text().split())
-    pinned = {
-        line.split("==")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    }
-    assert {name for name in pinned if f"{name} (" not in text} == set()
-
-
 def test_the_tutorials_dancer_is_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worked example of docs/tutorials/own-video.md, with fewer frames."""
     (film,) = python_blocks("docs/tutorials/own-video.md")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from posecast.config.schema import Config
 from posecast.data.recordings import Recording
-from posecast.evaluation.bounds import estimate_bounds, systematic
+from posecast.evaluation.bounds import bound_passes, estimate_bounds, stored_variance, systematic
 from posecast.model.elbo import Gaussian
 from posecast.model.networks import Networks
 from posecast.model.predictor import Predictor
@@ -87,6 +87,26 @@ def test_weighted_bound_is_tighter_and_approaches_the_evidence(tiny: Config) -> 
     assert few_weighted < many_weighted
     assert many_weighted == pytest.approx(exact, abs=0.1)
     assert many_plain < exact - 0.5  # more particles do not tighten the plain bound
+
+
+def test_bounds_at_the_training_variance_are_those_estimated_with_it(tiny: Config) -> None:
+    shades = np.array([120, 90, 100, 70], np.uint8)
+    frames = np.broadcast_to(shades[:, None, None, None], (4, 16, 16, 3)).copy()
+    recording, predictor = Recording("shades", frames, np.full_like(frames, 255)), shade_predictor(tiny, 0.01)
+    calls: list[int] = []
+    both = estimate_bounds(predictor, recording, VARIANCE, training_variance=0.05, advance=calls.append)
+    assert sum(calls) == bound_passes(0.05) * 16 * (len(recording) - 1)
+    alone = estimate_bounds(predictor, recording, 0.05)
+    assert both.with_training_variance is not None
+    assert both.with_training_variance.plain == pytest.approx(alone.plain, abs=1e-9)
+    assert both.with_training_variance.weighted == alone.weighted
+    assert both.plain > both.with_training_variance.plain  # this variance is the true one
+
+
+@pytest.mark.parametrize("value", [None, True, "0.1", 0, -1.0, math.inf, math.nan])
+def test_only_a_positive_number_is_a_stored_variance(value: object) -> None:
+    assert stored_variance({"training_variance": value}) is None
+    assert stored_variance({"training_variance": 0.01}) == 0.01
 
 
 def test_particles_survive_in_proportion_to_their_shares() -> None:

@@ -108,14 +108,16 @@ def test_posterior_and_prior_mean_are_computed_once_per_recording(
         function: Callable[..., Any] = getattr(evaluate_module, name)
 
         def wrapper(*args: Any, **options: Any) -> Any:
-            length = len(args[1]) if name == "observe" else len(args[2])
+            length = len(args[2] if name in ("predict", "rollout") else args[1])
             calls.append((f"{name} {options.get('latent', '')}".strip(), length))
             return function(*args, **options)
 
         monkeypatch.setattr(evaluate_module, name, wrapper)
 
-    for name in ("observe", "predict", "rollout"):
+    for name in ("observe", "sampled_mse", "predict", "rollout"):
         counted(name)
     evaluate(predictor, recordings, futures=2)
-    expected = [(name, length) for name in ("observe", "predict mean", "predict sample") for length in (12, 20)]
+    expected = [
+        (name, length) for name in ("observe", "sampled_mse", "predict mean", "predict sample") for length in (12, 20)
+    ]
     assert sorted(calls) == sorted(expected)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from posecast.config.schema import Config
-from posecast.evaluation.posterior import STOPS, observe, reconstruct, traversal
+from posecast.evaluation import posterior
+from posecast.evaluation.posterior import STOPS, fit_variance, observe, reconstruct, sampled_mse, traversal
 from posecast.model.predictor import Predictor
 
 from ..conftest import moving_square
@@ -28,6 +29,27 @@ def test_psnr_and_error_of_a_reconstruction_agree(predictor: Predictor) -> None:
     assert reconstruction.num_units == math.prod(predictor.latent_shape)
     assert 0 <= reconstruction.active_units <= reconstruction.num_units
     assert reconstruction.rate_nats >= 0
+
+
+def test_a_draw_from_the_posterior_depends_on_its_key_only(predictor: Predictor) -> None:
+    square = moving_square(10)
+    first, again, other = (sampled_mse(predictor, square, seed=seed, sequence=1) for seed in (3, 3, 4))
+    assert first == again != other
+    no_noise = observe(predictor, square, noise=lambda instants: torch.zeros(len(instants), *predictor.latent_shape))
+    assert torch.equal(no_noise.means, observe(predictor, square).means)
+    assert np.array_equal(no_noise.decoded, observe(predictor, square).decoded)
+
+
+def test_variance_is_fitted_to_the_first_frames_of_each_recording(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posterior, "FIT_FRAMES", 24)
+    monkeypatch.setattr(posterior, "MIN_FIT_FRAMES", 8)
+    recordings = [moving_square(10, seed=1), moving_square(30, seed=2), moving_square(30, seed=3)]
+    for used, length in ((recordings[:2], 12), (recordings, 8), ([*recordings, moving_square(30, seed=4)], 8)):
+        parts = [recording.first(length) for recording in used[:3]]
+        expected = np.mean([observe(predictor, part).mse.mean() for part in parts])
+        assert fit_variance(predictor, used) == pytest.approx(expected)
 
 
 def test_traversal_lists_the_strongest_direction_first(predictor: Predictor) -> None:

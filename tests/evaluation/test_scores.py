@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
-from posecast.evaluation.calibration import LEVELS
+from posecast.evaluation.calibration import LEVELS, Coverage
 from posecast.evaluation.factor_evidence import FactorEvidence, Motion
+from posecast.evaluation.generative import ExplainedError, FutureMoments
 from posecast.evaluation.posterior import Reconstruction
 from posecast.evaluation.scores import Drift, FrameScores, Scores, SequenceScores
 
@@ -21,9 +23,11 @@ def make_scores(values: list[float], factor: FactorEvidence) -> Scores:
         sequences=[SequenceScores("a", scores, scores, best, 1, np.array([20.0, 24.0]))],
         reconstruction=Reconstruction(30.0, 0.001, 1.5, 3, 8),
         drift=Drift(20.0, 22.5),
-        baselines={"copy_first_frame": 10.0, "mean_frame": None, "nearest_pose": None},
-        spread=[0.5] * len(LEVELS),
-        predictive=[0.5] * len(LEVELS),
+        baselines={"copy_first_frame": 10.0, "mean_frame": None, "nearest_pose": None, "mean_of_8_nearest_poses": None},
+        baselines_note="none",
+        spread=Coverage([0.5] * len(LEVELS), None),
+        predictive=Coverage([0.5] * len(LEVELS), [0.1] * len(LEVELS)),
+        explained=ExplainedError([FutureMoments(0.01, 0.001)], [0.008]),
         bounds=None,
         factors=[factor],
     )
@@ -38,6 +42,10 @@ def test_json_has_no_nan_and_the_documented_keys() -> None:
     assert content["sequences"][0]["psnr_db"] == {"mean": [20, 30], "sample": [20, 30], "best": [21, 31]}
     assert content["summary"]["psnr_db"] == {"mean": 25, "sample": 25, "best": 26}
     assert content["best_of"] == [22, 24]
+    assert content["generative"]["ratio"] == pytest.approx(0.5)
+    assert content["generative"]["ratio_standard_error"] is None
+    assert content["calibration"]["spread_standard_error"] is None
+    assert content["calibration"]["predictive_standard_error"] == [0.1] * len(LEVELS)
     assert content["drift"]["difference_db"] == 2.5
     (factor_content,) = content["factors"]
     assert factor_content["reader_r2"] is None

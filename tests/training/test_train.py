@@ -10,6 +10,8 @@ import torch
 
 from posecast.config.schema import Config
 from posecast.errors import InputError, InterruptedTraining
+from posecast.evaluation.bounds import stored_variance
+from posecast.evaluation.posterior import fit_variance
 from posecast.files import read_json_lines
 from posecast.model.checkpoint import load_run, load_weights, read_config
 from posecast.training.train import train
@@ -71,6 +73,13 @@ def test_starting_from_another_runs_weights(tiny: Config, tmp_path: Path) -> Non
 def test_footage_may_be_a_function(tiny: Config, tmp_path: Path) -> None:
     train(tiny, partial(dataclasses.replace, footage(), selected_on="tail"), tmp_path / "run")
     assert read_config(tmp_path / "run")[1]["selected_on"] == "tail"
+
+
+def test_a_run_records_the_variance_that_fits_its_training_footage(tiny: Config, tmp_path: Path) -> None:
+    """It is that of the kept weights, not of the last ones."""
+    train(tiny, footage(), tmp_path / "run", precision="32-true")
+    expected = fit_variance(load_run(tmp_path / "run"), footage().train)
+    assert stored_variance(read_config(tmp_path / "run")[1]) == pytest.approx(expected, rel=1e-4)
 
 
 def replan_often(monkeypatch: pytest.MonkeyPatch) -> None:

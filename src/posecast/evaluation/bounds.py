@@ -6,7 +6,10 @@ docs/explanation/theory.md derives them. Next: `evaluate.py`, which calls this o
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +26,20 @@ PARTICLES = 16
 BOUND_DEFINITION = (
     "lower bounds on log p(x_2..T | x_1, poses) in nats per frame, larger is better, for 'variance': 'plain' with "
     "samples from the posterior; 'weighted' with 'particles' particles, resampled where few of them have most of the "
-    "weight"
+    "weight; 'variance' is fitted to the scored recordings, that of 'with_training_variance' to training footage, null "
+    "if the run has not stored one"
 )
+TRAINING_VARIANCE = "training_variance"
+"""Key of config.json with the likelihood's variance fitted to training footage, of values in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class BoundsAtVariance:
+    """Both bounds at another variance, in nats per frame."""
+
+    plain: float
+    weighted: float
+    variance: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,31 @@ class Bounds:
     """log of the particles' mean weight (Burda et al. 2016, eq. 8, applied sequentially)."""
     particles: int
     variance: float
+    with_training_variance: BoundsAtVariance | None = None
+    """The bounds at a variance that was fitted to training footage; None where there is none."""
+
+
+def stored_variance(facts: Mapping[str, Any]) -> float | None:
+    """Return the variance fitted to training footage from the content of config.json; None where there is none."""
+    value = facts.get(TRAINING_VARIANCE)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0.0 < value < math.inf else None
+
+
+def bound_passes(training_variance: float | None) -> int:
+    """Return the number of times that the particles are decoded for both bounds at each variance."""
+    return 2 if training_variance is None else 3
+
+
+@dataclass(frozen=True)
+class _Particles:
+    """Means over time steps."""
+
+    mse: float
+    rate_nats: float
+    weighted: float
+    """log of the particles' mean weight, in nats per frame."""
 
 
 @torch.inference_mode()
@@ -45,6 +85,7 @@ def estimate_bounds(
     recording: Recording,
     variance: float,
     *,
+    training_variance: float | None = None,
     particles: int = PARTICLES,
     seed: int = 0,
     advance: Advance | None = None,
@@ -56,19 +97,30 @@ def estimate_bounds(
     The weighted bound is that of a particle filter (Maddison et al. 2017, "Filtering variational objectives"): the
     mean weight at each time step estimates p(x_t | x_<t), and the particles are resampled by weight when their
     effective number falls below half. The product of the mean weights is unbiased for p(x), so that its log is, in
-    expectation, a lower bound.
+    expectation, a lower bound. Without resampling the particles do not depend on the variance, so the plain bound at
+    any variance follows from their mean squared error and rate.
 
     Args:
         predictor: Predictor in evaluation mode.
         recording: Recording of the predictor's size.
         variance: Variance of the likelihood, of values in [0, 1].
+        training_variance: Another variance, fitted to training footage, to estimate the bounds with as well.
         particles: Number of particles.
         seed: Seed of the particles' noise.
-        advance: Called with the number of decoded frames, `particles` per time step of each bound.
+        advance: Called with the number of decoded frames, `particles` per time step of each pass.
     """
-    plain, _ = _filter(predictor, recording, variance, particles, seed, resample=False, advance=advance)
-    _, weighted = _filter(predictor, recording, variance, particles, seed, resample=True, advance=advance)
-    return Bounds(plain, weighted, particles, variance)
+    independent = _filter(predictor, recording, variance, particles, seed, resample=False, advance=advance)
+
+    def bounds_at(variance: float) -> tuple[float, float]:
+        num_values = recording.frames[0].size
+        distortion = distortion_nats(torch.tensor(independent.mse, dtype=torch.float64), num_values, variance)
+        filtered = _filter(predictor, recording, variance, particles, seed, resample=True, advance=advance)
+        return -float(distortion) - independent.rate_nats, filtered.weighted
+
+    at_training = None
+    if training_variance is not None:
+        at_training = BoundsAtVariance(*bounds_at(training_variance), training_variance)
+    return Bounds(*bounds_at(variance), particles, variance, at_training)
 
 
 def _filter(
@@ -80,8 +132,8 @@ def _filter(
     *,
     resample: bool,
     advance: Advance | None,
-) -> tuple[float, float]:
-    """Return the mean log weight (with the KL in closed form) and the log of the mean weight, in nats per frame."""
+) -> _Particles:
+    """Return the particles' squared error and rate (the KL in closed form), and the log of their mean weight."""
     device = next(predictor.parameters()).device
     networks, generator = predictor.networks, seeded(seed, particles)
     frames = as_images(recording.frames).to(device)
@@ -97,7 +149,7 @@ def _filter(
     frame, pose = repeated((frames[:1], windows[:1]))
     memory, _ = predictor.begin(networks.encode_frame(frame), pose, repeated(anchor), noise())
     log_weights = torch.zeros(particles)
-    plain = weighted = 0.0
+    squared_error = rate = weighted = 0.0
     for t in range(1, len(recording)):
         if advance:
             advance(particles)
@@ -110,7 +162,8 @@ def _filter(
         frame, memory = networks.decode(previous, condition, z), networks.remember(memory, z)
         mse = (frame - frames[t : t + 1]).square().flatten(1).mean(1)
         distortion = distortion_nats(mse.double(), frame[0].numel(), variance)
-        plain -= float((distortion + kl_nats(q, p)).mean())
+        squared_error += float(mse.double().mean())
+        rate += float(kl_nats(q, p).double().mean())
         increment = (log_density(p, z) - log_density(q, z)).double() - distortion
         before, log_weights = torch.logsumexp(log_weights, 0), log_weights + increment.cpu()
         weighted += float(torch.logsumexp(log_weights, 0) - before)
@@ -120,7 +173,7 @@ def _filter(
             frame, memory = frame[survivors.to(device)], memory[survivors.to(device)]
             log_weights = torch.zeros(particles, dtype=torch.float64)
     count = len(recording) - 1
-    return plain / count, weighted / count
+    return _Particles(squared_error / count, rate / count, weighted / count)
 
 
 def systematic(shares: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,20 +7,24 @@ level, the share of the values inside the futures' central interval of that leve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-BINS = 400
 LEVELS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """Levels of the central intervals, 0.1 to 0.9."""
 CALIBRATION_DEFINITION = (
-    "share of the values (pixel and colour, frames 2 and on) inside the central interval of each level; 'spread': "
-    "interval of the futures, each widened by the rounding to 8 bits only; 'predictive': each widened by 'variance', "
-    "the mean squared error of these recordings decoded with z from the posterior"
+    "share of the values (pixel and colour, frames 2 and on) inside the central interval of each level, by randomised "
+    "ranks: p = (rank of the truth among the N futures + U) / (N + 1) lies within level / 2 of 0.5, with the truth and "
+    "the futures dithered by half a grey level; 'spread': rank among the futures; 'predictive': among the futures with "
+    "noise of 'variance', the mean squared error of these recordings decoded with z from the posterior; standard "
+    "errors over sequences, null for one sequence; null for one future"
 )
-ROUNDING_VARIANCE = 2.0 / (12.0 * 255.0**2)
-"""Variance of the difference of two values rounded to 8 bits: a future and the truth."""
+DITHER = 1
+"""Last entry of the key (seed, sequence, time step, DITHER) of the noise of ranks; unlike any other key."""
 
 
 def expected_best(values: np.ndarray) -> np.ndarray:
@@ -46,32 +50,85 @@ def expected_best(values: np.ndarray) -> np.ndarray:
     )
 
 
-class Calibration:
-    """Histogram of the probability integral transform of the truth under the futures (Dawid 1984).
+@dataclass(frozen=True)
+class Coverage:
+    """Share of the true values inside the futures' central interval, for each level of `LEVELS`."""
 
-    The futures represent the density (1 / N) sum_n N(x; future_n, variance). Its distribution function at the true
-    value is uniform on [0, 1] if the futures are calibrated.
+    share: Sequence[float] | None
+    """Mean over sequences; None for a single future, whose rank says nothing about its distance from the truth."""
+    standard_error: Sequence[float] | None
+    """Standard error of the mean over sequences; None for a single sequence."""
+
+    def at(self, level: float) -> tuple[float, float | None] | None:
+        """Return share and standard error at a level of `LEVELS`, or None if there is no share."""
+        if self.share is None:
+            return None
+        index = LEVELS.index(level)
+        return self.share[index], self.standard_error[index] if self.standard_error else None
+
+
+class Calibration:
+    """Histograms of the randomised rank of the truth among the futures of one recording.
+
+    If the futures are calibrated, a true value and its N futures are exchangeable. Its rank is then uniform on 0..N,
+    and p = (rank + U) / (N + 1), with U uniform on [0, 1), is uniform on [0, 1) for every N. Dithering breaks the ties
+    of values that are rounded to 8 bits without changing their order otherwise. Rank histograms are those of Hamill
+    2001; the randomised probability integral transform is that of Czado, Gneiting and Held 2009.
 
     Args:
-        variance: Variance around each future, of values in [0, 1]; at least that of rounding is used.
+        variance: Variance of the likelihood, of values in [0, 1], for `predictive`.
     """
 
     def __init__(self, variance: float) -> None:
-        self.deviation = max(variance, ROUNDING_VARIANCE) ** 0.5
-        self.counts = np.zeros(BINS, np.int64)
+        self.deviation = 255.0 * max(0.0, variance) ** 0.5
+        self._spread = np.zeros(len(LEVELS) + 1, np.int64)
+        self._predictive = np.zeros_like(self._spread)
+        self._num_futures = 0
 
-    def add(self, futures: np.ndarray, truth: np.ndarray) -> None:
-        """Count the values of one time step: futures uint8 `[N, H, W, 3]`, truth uint8 `[H, W, 3]`."""
-        difference = (truth.astype(np.float32) - futures.astype(np.float32)) / 255.0
-        transform = torch.special.ndtr(torch.from_numpy(difference) / self.deviation).mean(0)
-        bins = (transform * BINS).long().clamp_(0, BINS - 1)
-        self.counts += np.bincount(bins.flatten().numpy(), minlength=BINS)
+    def add(self, futures: np.ndarray, truth: np.ndarray, generator: torch.Generator) -> None:
+        """Count the values of one time step.
 
-    def coverage(self, level: float) -> float:
-        """Return the share of the values inside the central interval of a level such as 0.9."""
-        edge = round(0.5 * (1.0 - level) * BINS)
-        return float(self.counts[edge : BINS - edge].sum() / max(1, self.counts.sum()))
+        Args:
+            futures: Frames of N futures, uint8 `[N, H, W, 3]`.
+            truth: The true frame, uint8 `[H, W, 3]`.
+            generator: Source of the noise; its own for each time step.
+        """
+        self._num_futures = len(futures)
+        values = torch.from_numpy(np.concatenate((truth[None], futures))).float()
+        values += torch.rand(values.shape, generator=generator)  # the common shift of half a level has no effect
+        uniform = torch.rand(truth.shape, generator=generator)
+        self._spread += _histogram(values, uniform)
+        values[1:] += self.deviation * torch.randn(futures.shape, generator=generator)
+        self._predictive += _histogram(values, uniform)
 
-    def coverages(self) -> list[float]:
-        """Return the coverage at each level of `LEVELS`."""
-        return [self.coverage(level) for level in LEVELS]
+    def spread(self) -> np.ndarray | None:
+        """Return the coverage by the futures at each level of `LEVELS`; None for a single future."""
+        return self._coverage(self._spread)
+
+    def predictive(self) -> np.ndarray | None:
+        """Return the coverage by the futures with the noise of the likelihood, as `spread` does."""
+        return self._coverage(self._predictive)
+
+    def _coverage(self, counts: np.ndarray) -> np.ndarray | None:
+        return np.cumsum(counts)[:-1] / max(1, counts.sum()) if self._num_futures > 1 else None
+
+
+def _histogram(values: Tensor, uniform: Tensor) -> np.ndarray:
+    """Count |2 p - 1| of the first of the values `[1 + N, ...]` among the others, in steps of the levels."""
+    rank = (values[1:] < values[0]).sum(0)
+    distance = (2.0 * (rank + uniform) / len(values) - 1.0).abs()
+    bins = (distance * (len(LEVELS) + 1)).long().clamp_max_(len(LEVELS))
+    return np.bincount(bins.flatten().numpy(), minlength=len(LEVELS) + 1)
+
+
+def mean_coverage(by_sequence: Sequence[np.ndarray | None]) -> Coverage:
+    """Return the mean coverage over sequences, with its standard error.
+
+    Args:
+        by_sequence: Result of `Calibration.spread` or `Calibration.predictive` for each sequence.
+    """
+    rows = [row for row in by_sequence if row is not None]
+    if not rows:
+        return Coverage(None, None)
+    errors = np.std(rows, axis=0, ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else None
+    return Coverage(np.mean(rows, axis=0).tolist(), None if errors is None else errors.tolist())

@@ -1,4 +1,4 @@
-"""Evaluation of a predictor: rollouts scored by PSNR and SSIM, best of N, baselines, drift and calibration.
+"""Evaluation of a predictor: rollouts scored by PSNR and SSIM, best of N, baselines, drift, calibration, use of z.
 
 In: a predictor and recordings with true frames. Out: `Scores`, the content of scores.json.
 A rollout receives only the first frame and the poses; the true frames are only compared with. Next: `scores.py`.
@@ -15,13 +15,15 @@ import numpy as np
 from posecast.data.clips import as_pixels
 from posecast.data.recordings import Recording
 from posecast.errors import InputError
-from posecast.evaluation.baselines import baselines
-from posecast.evaluation.bounds import PARTICLES, estimate_bounds
+from posecast.evaluation.baselines import baselines, missing_note
+from posecast.evaluation.bounds import PARTICLES, Bounds, bound_passes, estimate_bounds
+from posecast.evaluation.calibration import mean_coverage
 from posecast.evaluation.factor_evidence import FactorEvidence, factor_evidence
 from posecast.evaluation.factor_probe import FactorProbe
 from posecast.evaluation.future_scores import FutureStatistics, score_futures
+from posecast.evaluation.generative import ExplainedError
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
-from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct
+from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct, sampled_mse
 from posecast.evaluation.scores import DRIFT_FRAMES, Drift, FrameScores, Scores, SequenceScores
 from posecast.model.predictor import Predictor
 from posecast.model.rollout import predict, rollout
@@ -40,9 +42,12 @@ class EvaluationOptions:
     futures: int = 10
     """Number of sampled futures of each recording."""
     seed: int = 0
-    """Seed of the noise of the futures and of the bounds."""
+    """Seed of the noise of the futures, of the posterior, of ranks and of the bounds."""
     bound: bool = False
-    """Also estimate bounds on log p, which takes as long as 32 more futures of the first recording."""
+    """Also estimate bounds on log p, which takes as long as 32 more futures of the first recording; 48 with
+    `training_variance`."""
+    training_variance: float | None = None
+    """Variance of the likelihood fitted to training footage, for the bounds; None if the run has none."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,15 @@ def evaluate_fully(
 ) -> Evaluation:
     """Score rollouts as `evaluate` does, and also return frames of the first recording.
 
-    The posterior, the rollout with the prior mean and every future are computed once for each recording.
+    The posterior's mean and a draw from it, the rollout with the prior mean and every future are decoded once for each
+    recording.
     """
     advance = _frame_counter(progress, _total_frames(recordings, options))
     observed = [observe(predictor, recording, advance) for recording in recordings]
     reconstruction = reconstruct(observed, recordings)
     probe = hidden.probe if hidden else None
     statistics = [
-        FutureStatistics(recording, reconstruction.mse, probe, keep_frames=index == 0)
+        FutureStatistics(recording, reconstruction.mse, probe, key=(options.seed, index), keep_frames=index == 0)
         for index, recording in enumerate(recordings)
     ]
     means = [mean_rollout(predictor, recording, advance) for recording in recordings]
@@ -126,9 +132,11 @@ def evaluate_fully(
         _score_sequence(predictor, statistics[index], means[index], index, options, advance)
         for index in range(len(recordings))
     ]
-    bounds = None
-    if options.bound:
-        bounds = estimate_bounds(predictor, recordings[0], reconstruction.mse, seed=options.seed, advance=advance)
+    sampled = [
+        sampled_mse(predictor, recording, seed=options.seed, sequence=index, advance=advance)
+        for index, recording in enumerate(recordings)
+    ]
+    baseline_psnr_db = baselines(recordings, training)
     scores = Scores(
         split=options.split,
         selected_on=options.selected_on,
@@ -137,10 +145,12 @@ def evaluate_fully(
         sequences=sequences,
         reconstruction=reconstruction,
         drift=_mean_drift(predictor, recordings, means),
-        baselines=baselines(recordings, training),
-        spread=np.mean([future.spread.coverages() for future in statistics], axis=0).tolist(),
-        predictive=np.mean([future.predictive.coverages() for future in statistics], axis=0).tolist(),
-        bounds=bounds,
+        baselines=baseline_psnr_db,
+        baselines_note=missing_note(baseline_psnr_db, training),
+        spread=mean_coverage([future.calibration.spread() for future in statistics]),
+        predictive=mean_coverage([future.calibration.predictive() for future in statistics]),
+        explained=ExplainedError([future.moments() for future in statistics], sampled),
+        bounds=_bounds(predictor, recordings[0], reconstruction.mse, options, advance) if options.bound else None,
         factors=_read_factors(hidden, recordings, observed, statistics) if hidden else (),
     )
     return Evaluation(scores, means[0], observed[0], statistics[0].kept)
@@ -160,9 +170,23 @@ def _frame_counter(progress: Callable[[int, int], None] | None, total: int) -> A
 
 
 def _total_frames(recordings: Sequence[Recording], options: EvaluationOptions) -> int:
-    """Return the number of decoded frames: by posterior and prior mean, in futures, and for the bounds' particles."""
-    rollouts = sum((2 + options.futures) * len(recording) for recording in recordings)
-    return rollouts + (2 * PARTICLES * len(recordings[0]) if options.bound else 0)
+    """Return the number of decoded frames: by posterior and prior mean, in futures, and by particles."""
+    rollouts = sum((3 + options.futures) * len(recording) for recording in recordings)
+    passes = bound_passes(options.training_variance) if options.bound else 0
+    return rollouts + passes * PARTICLES * len(recordings[0])
+
+
+def _bounds(
+    predictor: Predictor, recording: Recording, variance: float, options: EvaluationOptions, advance: Advance
+) -> Bounds:
+    return estimate_bounds(
+        predictor,
+        recording,
+        variance,
+        training_variance=options.training_variance,
+        seed=options.seed,
+        advance=advance,
+    )
 
 
 def _score_sequence(

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from posecast.config.schema import Config, parse_size
-from posecast.data.cache import load_recordings, load_split
-from posecast.data.fingerprint import CONTENTS
+from posecast.data.cache import find_pack, load_recordings, load_split
 from posecast.data.recordings import Recording, first_share
 from posecast.errors import InputError
+from posecast.evaluation.bounds import stored_variance
 from posecast.evaluation.evaluate import EvaluationOptions, FactorTargets, check_scorable, evaluate_fully
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.evaluation.samples import write_latent_samples, write_samples
 from posecast.evaluation.scores import Scores
 from posecast.files import write_json
 from posecast.model.checkpoint import load_run, read_config
+from posecast.system.names import is_local
 
 
 def score_run(
@@ -36,8 +37,10 @@ def score_run(
 
     Args:
         run: Folder of the run.
-        data: Data folder; only the split is needed. Baselines use the run's own training recordings.
-        options: Split to score, number of futures, seed and bounds. `selected_on` is taken from the run.
+        data: Data folder; only the split is needed. Baselines use the run's own training recordings, if they have the
+            fingerprint that the run recorded.
+        options: Split to score, number of futures, seed and bounds. `selected_on` and `training_variance` are taken
+            from the run.
         device: Device to compute on: "cpu", "cuda" or "mps".
         progress: Called with the number of frames done and their total.
 
@@ -52,36 +55,42 @@ def score_run(
     size = parse_size(config.size)
     recordings = load_recordings(data, split, size)
     check_scorable(recordings, split, size)
+    training, note = _training_recordings(config, facts, data)
     evaluation = evaluate_fully(
         predictor,
         recordings,
-        dataclasses.replace(options, selected_on=str(facts.get("selected_on", ""))),
-        training=_training_recordings(config, facts, data),
+        dataclasses.replace(
+            options, selected_on=str(facts.get("selected_on", "")), training_variance=stored_variance(facts)
+        ),
+        training=training,
         hidden=_factor_targets(data, split, recordings, size),
         progress=progress,
     )
     write_samples(run / "samples", split, recordings[0], evaluation.mean)
     write_latent_samples(run / "samples", split, predictor, recordings[0], evaluation)
-    write_json(run / "scores.json", evaluation.scores.as_json())  # last, so that a run with scores also has samples
-    return evaluation.scores
+    scores = dataclasses.replace(evaluation.scores, baselines_note=note or evaluation.scores.baselines_note)
+    write_json(run / "scores.json", scores.as_json())  # last, so that a run with scores also has samples
+    return scores
 
 
-def _training_recordings(config: Config, facts: dict[str, Any], data: Path) -> list[Recording] | None:
-    """Return the run's own training recordings, from where they were or from `data`; None if they cannot be read."""
+def _training_recordings(
+    config: Config, facts: dict[str, Any], data: Path
+) -> tuple[list[Recording] | None, str | None]:
+    """Return the run's own training recordings, from where they were or from `data`; or None, and the reason."""
     source, size = facts.get("source") or {}, parse_size(config.size)
-    recorded = source.get("fingerprint")
-    if not isinstance(source.get("path"), str):
-        return None
-    # Earlier versions recorded modification times, which differ after copying; the recorded path is trusted then.
-    is_path_trusted = not str(recorded).startswith(CONTENTS)
-    for folder, is_trusted in ((Path(source["path"]), is_path_trusted), (data, False)):
+    recorded, path = source.get("fingerprint"), source.get("path")
+    # A run may come from a stranger: of the folder that it records, only a pack of the same images is read.
+    training = None
+    if isinstance(path, str) and is_local(path) and path != str(data.resolve()):
+        training = find_pack(Path(path), "train", size, recorded)
+    if training is None:
         try:
-            training = load_split(folder, "train", size)
+            training = load_split(data, "train", size)
         except InputError:
-            continue
-        if is_trusted or recorded in training.fingerprints:
-            return first_share(training.recordings, config.training.training_share)
-    return None
+            return None, "the run's training footage was not found"
+    if recorded in training.fingerprints:
+        return first_share(training.recordings, config.training.training_share), None
+    return None, "the training footage is not what the run was trained on, or has changed since"
 
 
 def _factor_targets(

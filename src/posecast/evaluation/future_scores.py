@@ -1,7 +1,7 @@
 """Scores of N sampled futures of a recording, computed while the frames are predicted.
 
-In: a stream of frames of all futures, the true recording. Out: PSNR and SSIM of every frame, calibration, readings of
-hidden factors. Only a few frames are kept. Next: `evaluate.py`, which produces the stream.
+In: a stream of frames of all futures, the true recording. Out: PSNR and SSIM of every frame, calibration, variance of
+the futures, readings of hidden factors. Only a few frames are kept. Next: `evaluate.py`, which produces the stream.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from posecast.data.recordings import Recording
-from posecast.evaluation.calibration import Calibration
+from posecast.evaluation.calibration import DITHER, Calibration
 from posecast.evaluation.factor_probe import FactorProbe
+from posecast.evaluation.generative import FutureMoments, future_moments
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
 from posecast.evaluation.posterior import Advance
+from posecast.model.draws import seeded
 
 KEPT_FUTURES, KEPT_INSTANTS = 4, 8
 """Numbers of futures, and of time steps of each, whose frames are kept for images."""
@@ -30,20 +32,30 @@ class FutureScores:
 
 
 class FutureStatistics:
-    """Calibration of the futures of one recording, readings of hidden factors in them, and frames kept for images.
+    """Calibration and moments of the futures of one recording, readings of hidden factors, and frames for images.
 
     Args:
         recording: The true recording.
-        variance: Variance of the likelihood around each future, for `predictive`.
+        variance: Variance of the likelihood around each future, for the calibration.
         probe: Probe of the hidden factors, or None.
+        key: Seed of the evaluation and number of the recording, which give the noise of ranks.
         keep_frames: Whether to keep some frames.
     """
 
-    def __init__(self, recording: Recording, variance: float, probe: FactorProbe | None, *, keep_frames: bool) -> None:
-        self.recording, self.probe = recording, probe
-        self.spread, self.predictive = Calibration(0.0), Calibration(variance)
+    def __init__(
+        self,
+        recording: Recording,
+        variance: float,
+        probe: FactorProbe | None,
+        *,
+        key: tuple[int, int] = (0, 0),
+        keep_frames: bool,
+    ) -> None:
+        self.recording, self.probe, self.key = recording, probe, key
+        self.calibration = Calibration(variance)
         self.kept: dict[int, Pixels] = {}
         """Frames of the first futures, `[N, H, W, 3]`, by time step, counted from 0."""
+        self._moments: list[FutureMoments] = []
         self._readings: list[np.ndarray] = []
         instants = np.linspace(1, len(recording) - 1, KEPT_INSTANTS).round().astype(int).tolist()
         self._kept_instants = set(instants) if keep_frames else set()
@@ -52,11 +64,19 @@ class FutureStatistics:
         """Add the frames of all futures, `[N, H, W, 3]`, at one time step, counted from 0."""
         if instant in self._kept_instants:
             self.kept[instant] = frames[:KEPT_FUTURES].copy()
-        self.spread.add(frames, self.recording.frames[instant])
-        self.predictive.add(frames, self.recording.frames[instant])
+        truth = self.recording.frames[instant]
+        self.calibration.add(frames, truth, seeded(*self.key, instant, DITHER))
+        self._moments.append(future_moments(frames, truth))
         if self.probe:
             poses = np.repeat(self.recording.poses[instant][None], len(frames), axis=0)
             self._readings.append(self.probe.read(frames, poses))
+
+    def moments(self) -> FutureMoments:
+        """Return the mean of the moments over time steps."""
+        return FutureMoments(
+            float(np.mean([moments.mean_mse for moments in self._moments])),
+            float(np.mean([moments.variance for moments in self._moments])),
+        )
 
     def factor_paths(self) -> np.ndarray:
         """Return the factors read off the futures, `[N, T-1, F]`."""

@@ -1,4 +1,4 @@
-"""Recordings decoded with z from the posterior: reconstruction, information in z, and traversals of z.
+"""Recordings decoded with z from the posterior, and what follows: information in z, traversals, explained error.
 
 In: a predictor and recordings. Out: decoded frames, rates in nats, active units. The posterior sees the true frames,
 so nothing here is a prediction. Next: `bounds.py` estimates log p, `evaluate.py` scores predictions.
@@ -18,6 +18,7 @@ from torch import Tensor
 from posecast.data.clips import as_images, as_pixels, pose_windows
 from posecast.data.recordings import Recording
 from posecast.evaluation.metrics import Pixels, psnr_db
+from posecast.model.draws import seeded, step_noise
 from posecast.model.elbo import kl_nats
 from posecast.model.predictor import Predictor
 from posecast.model.priors import Features
@@ -33,8 +34,15 @@ NUM_DIRECTIONS = 3
 REACH, STOPS = 2.5, 7
 """Largest distance of a traversal from the mean, in standard deviations, and its number of values of z."""
 
+POSTERIOR = 2
+"""Last entry of the key (seed, sequence, time step, POSTERIOR) of the posterior's noise; unlike any other key."""
+FIT_FRAMES, MIN_FIT_FRAMES = 128, 16
+"""Frames that the likelihood's variance is fitted to: in all, and at least of each recording that is used."""
+
 Advance = Callable[[int], None]
 """Callback that receives the number of frames done since its last call."""
+Noise = Callable[[Sequence[int]], Tensor]
+"""Returns the noise of z at some time steps, counted from 0; `[N, Z, h, w]`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Observed:
-    """Frames 2..T of a recording, decoded with the posterior mean."""
+    """Frames 2..T of a recording, decoded with z from the posterior."""
 
     means: Float[Tensor, "N Z h w"]
     """Posterior means, on the CPU."""
@@ -62,8 +70,10 @@ class Observed:
 
 
 @torch.inference_mode()
-def observe(predictor: Predictor, recording: Recording, advance: Advance | None = None) -> Observed:
-    """Decode frames 2..T of a recording with z at the posterior mean.
+def observe(
+    predictor: Predictor, recording: Recording, advance: Advance | None = None, noise: Noise | None = None
+) -> Observed:
+    """Decode frames 2..T of a recording with z at the posterior mean, or with z drawn from the posterior.
 
     Networks with feedback get their own previous prediction.
 
@@ -71,15 +81,16 @@ def observe(predictor: Predictor, recording: Recording, advance: Advance | None 
         predictor: Predictor in evaluation mode.
         recording: Recording of the predictor's size.
         advance: Called as frames are done.
+        noise: Noise of z, also of z_1 where the prior has a memory; None for the posterior mean.
     """
     if predictor.instants_are_independent:
         instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // FRAMES_PER_BATCH))
-        batches = predictor.workers.map(partial(_observe_instants, predictor, recording), instants)
+        batches = predictor.workers.map(partial(_observe_instants, predictor, recording, noise), instants)
         if advance:
             advance(len(recording) - 1)
     else:
         batches = []
-        for batch in alone(_observe_in_turn(predictor, recording), predictor):
+        for batch in alone(_observe_in_turn(predictor, recording, noise), predictor):
             batches.append(batch)
             if advance:
                 advance(1)
@@ -94,7 +105,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _observe_instants(predictor: Predictor, recording: Recording, instants: np.ndarray) -> Batch:
+def _observe_instants(predictor: Predictor, recording: Recording, noise: Noise | None, instants: np.ndarray) -> Batch:
     """Observe time steps that do not depend on each other, in one batch."""
     networks, device = predictor.networks, next(predictor.parameters()).device
     anchor = encode_first_frame(predictor, recording)
@@ -103,11 +114,12 @@ def _observe_instants(predictor: Predictor, recording: Recording, instants: np.n
     p, _ = networks.prior((), condition, networks.empty_memory(len(instants), device))
     current = networks.encode_frame(as_images(recording.frames[instants]).to(device))
     q = networks.posterior(current, (), condition, p)
-    frames = networks.decode((), condition, q.mean)
+    z = q.sample(noise(instants.tolist()).to(device)) if noise else q.mean
+    frames = networks.decode((), condition, z)
     return q.mean.float().cpu(), kl_nats(q, p).cpu(), frames.cpu()
 
 
-def _observe_in_turn(predictor: Predictor, recording: Recording) -> Iterator[Batch]:
+def _observe_in_turn(predictor: Predictor, recording: Recording, noise: Noise | None) -> Iterator[Batch]:
     """Observe one time step after the other, each with the previous prediction."""
     device = next(predictor.parameters()).device
     networks = predictor.networks
@@ -115,15 +127,54 @@ def _observe_in_turn(predictor: Predictor, recording: Recording) -> Iterator[Bat
     poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
     anchor = encode_first_frame(predictor, recording)
     frame = frames[:1]
-    memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor)
+    first_noise = noise([0]).to(device) if noise else None
+    memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor, first_noise)
     for t in range(1, len(recording)):
         previous = predictor.encode_previous(frame)
         condition = networks.encode_condition(poses[t : t + 1], anchor)
         p, memory = networks.prior(previous, condition, memory)
         q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, condition, p)
-        memory = networks.remember(memory, q.mean)
-        frame = networks.decode(previous, condition, q.mean)
+        z = q.sample(noise([t]).to(device)) if noise else q.mean
+        memory = networks.remember(memory, z)
+        frame = networks.decode(previous, condition, z)
         yield q.mean.float().cpu(), kl_nats(q, p).cpu(), frame.cpu()
+
+
+def sampled_mse(
+    predictor: Predictor, recording: Recording, *, seed: int = 0, sequence: int = 0, advance: Advance | None = None
+) -> float:
+    """Return the mean squared error of frames 2..T, decoded with z drawn from the posterior and rounded to 8 bits.
+
+    Args:
+        predictor: Predictor in evaluation mode.
+        recording: Recording of the predictor's size.
+        seed: With `sequence` and a time step it determines the noise of z.
+        sequence: Number of the recording.
+        advance: Called as frames are done.
+    """
+
+    def noise(instants: Sequence[int]) -> Tensor:
+        generators = [seeded(seed, sequence, instant, POSTERIOR) for instant in instants]
+        return step_noise(generators, predictor.latent_shape)
+
+    decoded, truth = observe(predictor, recording, advance, noise).decoded, recording.frames[1:]
+    errors = [np.square((a.astype(np.float32) - b) / 255.0).mean() for a, b in zip(decoded, truth, strict=True)]
+    return float(np.mean(errors, dtype=np.float64))
+
+
+def fit_variance(predictor: Predictor, recordings: Sequence[Recording]) -> float:
+    """Return the likelihood's variance that fits recordings best, of values in [0, 1].
+
+    It is the mean squared error of frames decoded with the posterior mean, as `Reconstruction.mse`. Training stores the
+    variance that fits its own footage; bounds on other footage then use no variance that was fitted to it.
+
+    Args:
+        predictor: Predictor in evaluation mode, with the weights of the run.
+        recordings: Training recordings; the first frames of each are used, of as many as `FIT_FRAMES` allow.
+    """
+    length = max(MIN_FIT_FRAMES, FIT_FRAMES // len(recordings))
+    parts = [recording.first(length) for recording in recordings[: FIT_FRAMES // length]]
+    return reconstruct([observe(predictor, part) for part in parts], parts).mse
 
 
 def encode_first_frame(predictor: Predictor, recording: Recording) -> Features:

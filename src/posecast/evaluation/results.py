@@ -13,6 +13,10 @@ from typing import Any
 
 from posecast.errors import InputError
 from posecast.files import read_json, read_json_lines
+from posecast.system.names import check_contents
+
+WRONG_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""Errors that arise where JSON is well-formed but not what posecast writes."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,25 @@ def read_run(folder: Path, name: str) -> Run:
         name: Name of the run in tables and figures.
 
     Raises:
-        InputError: The folder has no config.json, or a file in it is damaged.
+        InputError: The folder has no config.json, or a file in it is damaged or leads out of the folder.
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is not a run folder: it has no config.json; name a folder made by train.")
+    check_contents(folder, ("config.json", "log.jsonl", "scores.json", "samples"))
     scores_path = folder / "scores.json"
     return Run(
         name,
         config=read_json(folder / "config.json", "the configuration of a run"),
         log=read_json_lines(folder / "log.jsonl"),
         scores=read_json(scores_path, "the scores of a run") if scores_path.exists() else {},
-        pictures=[
-            *sorted(folder.glob("samples/[!.]*-strip.png")),
-            *sorted(folder.glob("samples/[!.]*-side-by-side.webp")),
-        ],
-        traversals=sorted(folder.glob("samples/[!.]*-traversal.png")),
-        futures=sorted(folder.glob("samples/[!.]*-futures.png")),
+        pictures=[*_samples(folder, "strip.png"), *_samples(folder, "side-by-side.webp")],
+        traversals=_samples(folder, "traversal.png"),
+        futures=_samples(folder, "futures.png"),
     )
+
+
+def _samples(folder: Path, ending: str) -> list[Path]:
+    return sorted(path for path in folder.glob(f"samples/[!.]*-{ending}") if path.is_file())
 
 
 def number(value: Any) -> float:

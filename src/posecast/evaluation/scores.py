@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from posecast.evaluation.bounds import BOUND_DEFINITION, Bounds
-from posecast.evaluation.calibration import CALIBRATION_DEFINITION, LEVELS, expected_best
+from posecast.evaluation.calibration import CALIBRATION_DEFINITION, LEVELS, Coverage, expected_best
 from posecast.evaluation.factor_evidence import FactorEvidence
+from posecast.evaluation.generative import GENERATIVE_DEFINITION, ExplainedError
 from posecast.evaluation.metrics import PSNR_DEFINITION, SSIM_DEFINITION
 from posecast.evaluation.posterior import ACTIVE_UNITS_DEFINITION, RECONSTRUCTION_NOTE, Reconstruction
 from posecast.files import finite
@@ -77,10 +78,14 @@ class Scores:
     drift: Drift | None
     """Mean over the recordings that are long enough; None if there are none."""
     baselines: dict[str, float | None]
-    spread: Sequence[float]
-    """Share of the true values inside the futures' central interval, for each level of `LEVELS`."""
-    predictive: Sequence[float]
-    """The same shares with the variance of the likelihood around every future."""
+    baselines_note: str | None
+    """Reason why baselines from training footage are None; None if they are not."""
+    spread: Coverage
+    """Coverage of the truth by the futures."""
+    predictive: Coverage
+    """Coverage of the truth by the futures with the noise of the likelihood."""
+    explained: ExplainedError
+    """Squared error that z from the posterior explains, and that z from the prior supplies."""
     bounds: Bounds | None
     """Bounds of the first recording; None if they were not requested."""
     factors: Sequence[FactorEvidence]
@@ -116,14 +121,18 @@ class Scores:
             },
             "drift": _drift_json(self.drift) if self.drift else None,
             "baselines": self.baselines,
+            "baselines_note": self.baselines_note,
             "best_of": self.best_of(),
             "calibration": {
                 "levels": list(LEVELS),
-                "spread": list(self.spread),
-                "predictive": list(self.predictive),
+                "spread": self.spread.share,
+                "spread_standard_error": self.spread.standard_error,
+                "predictive": self.predictive.share,
+                "predictive_standard_error": self.predictive.standard_error,
                 "variance": self.reconstruction.mse,
                 "definition": CALIBRATION_DEFINITION,
             },
+            "generative": _explained_json(self.explained),
             "bounds": {**dataclasses.asdict(self.bounds), "definition": BOUND_DEFINITION} if self.bounds else None,
             "factors": [_factor_json(factor) for factor in self.factors],
         }
@@ -145,6 +154,17 @@ def _drift_json(drift: Drift) -> dict[str, Any]:
         "restarted_psnr_db": drift.restarted_psnr_db,
         "difference_db": drift.difference_db,
     }
+
+
+def _explained_json(explained: ExplainedError) -> dict[str, Any]:
+    values = {
+        "mean_mse": explained.mean_mse,
+        "explained": explained.explained,
+        "supplied": explained.supplied,
+        "ratio": explained.ratio,
+        "ratio_standard_error": explained.ratio_standard_error,
+    }
+    return {**finite(values), "definition": GENERATIVE_DEFINITION}
 
 
 def _factor_json(factor: FactorEvidence) -> dict[str, Any]:

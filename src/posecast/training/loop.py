@@ -19,12 +19,14 @@ from posecast.data.clips import ClipCutter, ClipPlan
 from posecast.data.prefetch import mapped_ahead, threads_ahead
 from posecast.data.recordings import Footage
 from posecast.errors import InterruptedTraining, TrainingFailed
+from posecast.evaluation.bounds import TRAINING_VARIANCE
+from posecast.evaluation.posterior import fit_variance
 from posecast.files import read_json_lines
 from posecast.model.checkpoint import WEIGHTS, save_weights
 from posecast.model.predictor import Predictor
 from posecast.training.batches import Batch
 from posecast.training.budget import Pacer
-from posecast.training.checkpoints import is_finite, save_state, write_log, write_plan
+from posecast.training.checkpoints import is_finite, save_state, write_facts, write_log, write_plan
 from posecast.training.distributed import any_of
 from posecast.training.plan import Stage, new_plan, stage_index, stages, steps_per_epoch
 from posecast.training.posthoc import fit_posthoc
@@ -196,6 +198,7 @@ def write_epoch(session: TrainSession, entry: dict[str, Any], predictor: Predict
     if score is not None and score > state.best_psnr_db:
         state.best_psnr_db = score
         save_weights(run / WEIGHTS, predictor.state_dict())
+        write_facts(run, {TRAINING_VARIANCE: fit_variance(predictor, session.footage.train)})
     if epoch_is_due(state.epoch, session.train_step.config.training.checkpoint_every):
         save_weights(run / "epochs" / f"epoch-{state.epoch + 1:04d}.safetensors", predictor.state_dict())
     write_log(run, [*read_json_lines(run / "log.jsonl"), entry])
