@@ -82,7 +82,7 @@ def test_two_processes_resume_exactly(tiny: Config, tmp_path: Path) -> None:
     states(run)[-1].unlink()  # as if the run had been killed in its last update
     train(config, footage, run, devices=2, precision="32-true", resume=True)
     assert weights(run) == weights(tmp_path / "uninterrupted")
-    with pytest.raises(InputError, match="2 process"):
+    with pytest.raises(InputError, match="--devices 2"):
         train(config, footage, run, precision="32-true", resume=True)
 
 

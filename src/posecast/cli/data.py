@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from posecast.cli.options import Force, Out, print_result
 from posecast.config.schema import parse_size
-from posecast.errors import InputError
+from posecast.errors import InputError, counted
 
 
 def synth(
@@ -43,7 +43,7 @@ def synth(
     choreography = Choreography(sequences, frames, parse_size(size), seed, look, hidden, looks)
     with counting("writing") as progress:
         ceiling_db = write_synthetic(out, choreography, force=force, progress=progress)
-    print_result(f"{out}: {sequences} training recordings, val and test, {frames} frames each, {size}.")
+    print_result(f"{out}: {counted(sequences, 'training recording')}, val and test, {frames} frames each, {size}.")
     if looks > 1:
         print(f"The training recordings show {looks} dancers, val another one.")
     print(f"Poses do not determine everything: a prediction of the mean can reach at most {ceiling_db:.1f} dB on val.")

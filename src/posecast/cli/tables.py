@@ -17,7 +17,7 @@ from rich.text import Text
 
 from posecast.cli.options import print_result
 from posecast.data.check import CheckResult, limited
-from posecast.errors import Finding, printable
+from posecast.errors import Finding, counted, printable
 
 if TYPE_CHECKING:
     from posecast.cli.doctor import Diagnosis
@@ -194,8 +194,8 @@ def print_check(result: CheckResult) -> None:
     """Print what a data set holds and what is wrong with it."""
     for split in result.splits:
         sizes = ", ".join(f"{height}x{width}" for height, width in split.sizes)
-        kind = "sequence(s)" if split.split == "test" else "recording(s)"
-        print_result(f"{split.split}: {split.num_recordings} {kind}, {split.num_frames} frames, {sizes}")
+        recordings = counted(split.num_recordings, "sequence" if split.split == "test" else "recording")
+        print_result(f"{split.split}: {recordings}, {counted(split.num_frames, 'frame')}, {sizes}")
     print_findings("Errors", result.errors)
     print_findings("Remarks", result.remarks)
     if not result.errors:
@@ -220,7 +220,7 @@ def print_extracted(out: object, extracted: Extracted) -> None:
     for video in videos:
         print_result(
             f"{video['file']}: the person was found in {video['found']} of {video['frames']} frames "
-            f"({video['seconds']:.1f} s); {video['used']} used, in {video['recordings']} recording(s)."
+            f"({video['seconds']:.1f} s); {video['used']} used, in {counted(video['recordings'], 'recording')}."
         )
     print_findings("Remarks", extracted.remarks)
     print_result(f"Next: posecast train --data {out} --out RUN --size {height}x{width}")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from posecast.cli.options import is_quiet, print_error
 from posecast.cli.progress_bars import Heartbeat, Pace, live_console
+from posecast.errors import counted
 from posecast.training.state import epoch_means
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TrainingDisplay:
             "best": "" if train_state.best_psnr_db == -math.inf else f" · val {train_state.best_psnr_db:.2f} dB",
             "speed": f"{train_state.sums['predictions'] / max(train_state.sums['seconds'], 1e-9):.0f}",
             "left": time_left or "-",
-            "skipped": f" · {train_state.skipped} updates skipped" if train_state.skipped else "",
+            "skipped": f" · {counted(train_state.skipped, 'update')} skipped" if train_state.skipped else "",
         }
         self._line = "loss {loss}, {speed} frames/s{best}{skipped}".format(**fields).replace(" ·", ",")
         if self._progress is not None:

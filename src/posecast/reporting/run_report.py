@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from posecast.config.schema import flattened
-from posecast.errors import InputError, shown
+from posecast.errors import InputError, counted, shown
 from posecast.evaluation.results import WRONG_FORM, Run, number, read_run
 from posecast.files import write_text
 from posecast.reporting.html import InlineFigure, embedded_image, plot, render
@@ -132,7 +132,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "Recipe": run.config.get("recipe"),
         "Training seed": run.config.get("seed"),
         "Device": machine_name(run),
-        "Training": f"{minutes:.1f} minutes, {len(run.log)} epochs" if run.log else "nothing logged yet",
+        "Training": f"{minutes:.1f} minutes, {counted(len(run.log), 'epoch')}" if run.log else "nothing logged yet",
         "Skipped updates": f"{math.fsum(filter(math.isfinite, run.column('skipped_updates'))):.0f}",
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posecast.config.schema import Config
-from posecast.errors import Finding, InputError
+from posecast.errors import Finding, InputError, counted
 from posecast.files import WRITING, read_bytes, read_json, read_json_lines
 from posecast.model.checkpoint import WEIGHTS, fit_weights, load_weights, read_config
 from posecast.model.predictor import Predictor
@@ -113,11 +113,12 @@ def _inspect_log(run: Path, lines: list[str], errors: list[Finding]) -> None:
         errors.append(
             Finding(
                 "log",
-                f"log.jsonl is damaged from line {len(entries) + 1} on ({num_lines} lines); earlier lines are used.",
+                f"log.jsonl is damaged from line {len(entries) + 1} on ({counted(num_lines, 'line')}); earlier lines are "
+                "used.",
             )
         )
     best = max((e["validation_psnr_db"] for e in entries if _is_number(e.get("validation_psnr_db"))), default=None)
-    lines.append(f"log.jsonl: {len(entries)} epochs" + ("" if best is None else f", best {best:.2f} dB"))
+    lines.append(f"log.jsonl: {counted(len(entries), 'epoch')}" + ("" if best is None else f", best {best:.2f} dB"))
 
 
 def _is_number(value: object) -> bool:

@@ -102,8 +102,7 @@ def check_circumstances(record: Record, requested: Circumstances, *, from_the_st
     """
     if record.processes != requested.processes:
         raise InputError(
-            f"This run was started with {record.processes} process(es), not {requested.processes}; "
-            "use the same --devices."
+            f"This run was started with --devices {record.processes}, not {requested.processes}; give the same number."
         )
     if requested.precision not in ("auto", record.precision):
         raise InputError(
