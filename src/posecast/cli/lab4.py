@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from posecast.cli.options import print_note, print_result, with_verbosity
+from posecast.cli.options import print_note, with_verbosity
 from posecast.course.template import (
     SAME_VALUE,
     Words,
@@ -22,7 +22,7 @@ from posecast.course.template import (
     train_words,
 )
 from posecast.course.template_options import LabTest, LabTrain
-from posecast.errors import InputError
+from posecast.errors import InputError, printable
 
 lab4_app = App(
     name="lab4",
@@ -78,7 +78,7 @@ def print_commands(commands: list[Words], remarks: list[str]) -> None:
     for remark in remarks:
         print_note(remark)
     for words in commands:
-        print_result(shlex.join(["posecast", *words]))
+        print(printable(shlex.join(["posecast", *words])), flush=True)
 
 
 def check_lengths(options: LabTrain | LabTest, split: str) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posecast.data.folder_dataset import FrameFiles, RecordingFiles
+from posecast.data.images import MAX_FILE_BYTES
 from posecast.data.prefetch import Progress, in_threads
+from posecast.files import read_bytes
 
 CONTENTS = "contents:"
 """Beginning of a fingerprint; what runs of earlier versions record has none."""
@@ -54,8 +56,7 @@ def content_fingerprint(
 
 
 def _file_digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return hashlib.sha256(read_bytes(path, MAX_FILE_BYTES)).digest()
 
 
 def stamp(recordings: Sequence[RecordingFiles]) -> str:

@@ -46,12 +46,12 @@ def recorded_factors(data: Path, split: str, recordings: Sequence[Recording]) ->
         InputError: The file is damaged or does not fit the recordings.
     """
     path = data / "hidden.npz"
-    if not path.exists():
+    if not path.is_file():  # opening a pipe would block
         return None
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}); write the data set again, or remove the file.") from None
     factors = []
     for index, recording in enumerate(recordings):

@@ -113,8 +113,8 @@ def _inspect_log(run: Path, lines: list[str], errors: list[Finding]) -> None:
         errors.append(
             Finding(
                 "log",
-                f"log.jsonl is damaged from line {len(entries) + 1} on ({counted(num_lines, 'line')}); earlier lines are "
-                "used.",
+                f"log.jsonl is damaged from line {len(entries) + 1} on ({counted(num_lines, 'line')}); earlier lines "
+                "are used.",
             )
         )
     best = max((e["validation_psnr_db"] for e in entries if _is_number(e.get("validation_psnr_db"))), default=None)

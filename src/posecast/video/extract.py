@@ -151,6 +151,8 @@ def _read_finished(out: Path, request: dict[str, Any], sources: list[dict[str, A
 
     So a run that was killed after its last step can be repeated.
     """
+    if not (out / POSES).is_file():  # opening a pipe would block
+        return None
     try:
         facts = read_json(out / MARKER, "the result of an extraction")
         with np.load(out / POSES, allow_pickle=False) as poses:

@@ -84,6 +84,8 @@ def read_poses(path: Path) -> Poses:
     Raises:
         InputError: The file is missing, damaged or of another kind.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise InputError(f"{path} is not a regular file; expected what 'posecast extract' writes.")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             # An entry of the archive that is no array is read as bytes.
