@@ -173,6 +173,8 @@ def use_names(folder: Path) -> None:
 
 WORST = (f"http:127:{PORT}?%03d*[a]", "--x {0}\n\x1b[31m", "\udcff\udcfe 影片", "simplecache::x", "[red]<b>'\"\\")
 SMALL = "--size 16x16 --widths 8 16 --blocks 1 --clip-length 4 --steps 2".split()
+TEMPLATE = "--frame_H 16 --frame_W 16 --val_vi_len 20 --device cpu --F_dim 8 --L_dim 4 --N_dim 4 --D_out_dim 8".split()
+TEMPLATE += ["--train_vi_len", "4"]
 LAB4 = "--recipe lab4 --frame-channels 8 --pose-channels 4 --latent-channels 4 --fusion-channels 8".split()
 
 
@@ -198,19 +200,13 @@ def every_command(name: str) -> list[list[str]]:
         ["export-lab4", lab4, "--out", f"./{name}.ckpt"],
         ["import-lab4", f"./{name}.ckpt", "--out", f"./{name} imported", "--size", "16x16"],
         ["train", "--data", data, "--out", f"./{name} more", *SMALL, "--from", run, *tensorboard],
-        [
-            "experiment",
-            "grid.toml",
-            "--data",
-            data,
-            "--out",
-            f"./{name} grid",
-            "--seeds",
-            "1",
-            "--futures",
-            "1",
-            *SMALL,
-        ],
+        ["experiment", "grid.toml", "--data", data, "--out", f"./{name} grid", "--seeds=1", "--futures=1", *SMALL],
+        ["score", f"./{name} sent/submission.csv", "--truth", f"{data}/test/test_label", "--size", "16x16"],
+        ["lab4", "train", "--DR", data, "--save_root", f"./{name} taught", *TEMPLATE, "--num_epoch", "1"],
+        ["lab4", "train", "--DR", data, "--save_root", f"./{name} root", *TEMPLATE, "--test", "--ckpt_path", lab4],
+        ["lab4", "test", "--DR", data, "--save_root", f"./{name} told", *TEMPLATE[:6], "--ckpt_path", f"./{name}.ckpt"],
+        ["demo", "--out", f"./{name} demo", *"--minutes 0.05 --sequences 1 --frames 40 --size 16x16".split()],
+        ["doctor"],
     ]
 
 

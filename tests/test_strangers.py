@@ -78,8 +78,9 @@ class Place:
 
     def __init__(self, folder: Path, origin: Path, capture: Capture) -> None:
         self.folder, self.outside, self.capture = folder, folder / "outside", capture
-        for name in ("data", "run", "exp"):
+        for name in ("run", "exp"):
             shutil.copytree(origin / name, folder / name)
+        (folder / "data").symlink_to(origin / "data")
         for name in ("grid.toml", "clip.mp4"):
             shutil.copy(origin / name, folder / name)
         self.outside.mkdir()
@@ -87,6 +88,13 @@ class Place:
             (self.outside / name).write_text(f"{CANARY} {name}")
         self.before = self.snapshot()
         self.status = 0
+
+    def own_data(self) -> Path:
+        """Return the data set after putting a copy in the place of the one that the tests share."""
+        data = self.folder / "data"
+        shared = data.resolve()
+        data.unlink()
+        return shutil.copytree(shared, data)
 
     def snapshot(self) -> dict[str, tuple[bytes, int]]:
         files = [path for path in self.outside.rglob("*") if path.is_file()]
@@ -162,8 +170,18 @@ def put(place: Place, path: Path, kind: str) -> None:
     os.chdir(place.folder)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", IN_RUN)
+def core_first(cases: list[tuple[str, ...]], is_core: Callable[..., bool]) -> list[Any]:
+    """Return parameters of a test, marked as long except some."""
+    return [pytest.param(*case, marks=() if is_core(*case) else pytest.mark.long) for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    core_first(
+        [(name, kind) for name in IN_RUN for kind in KINDS],
+        lambda name, kind: kind == "secret" or name in ("samples/x-strip.png", "config.json"),
+    ),
+)
 def test_run_with_a_link_out_of_it_or_a_special_file_is_refused(place: Place, name: str, kind: str) -> None:
     put(place, place.folder / "run" / name, kind)
     assert name.split("/")[0] in place.run("check", "run")
@@ -173,30 +191,47 @@ def test_run_with_a_link_out_of_it_or_a_special_file_is_refused(place: Place, na
 
 USES = {
     "evaluate": "evaluate run --data data --futures 1",
-    "generate": "generate run --first-frame data/train/train_img/00000.png --poses data/test/test_label/0 --out made",
+    "generate": "generate run --first-frame data/test/test_img/0/frame000010.png "
+    "--poses data/test/test_label/0 --out made",
     "submit": "submit run --data data --out made",
     "export": "export-lab4 run --out made",
     "resume": f"train --data data --out run --resume {' '.join(OPTIONS)} --steps 2",
     "repeat": "train --data data --out made --repeat run",
     "from": f"train --data data --out made --from run {' '.join(OPTIONS)} --steps 2",
-    "lab4": "lab4 test --DR data --save_root made --ckpt_path run",
+    "lab4": "lab4 test --DR data --save_root made --ckpt_path run --val_vi_len 8 --frame_H 16 --frame_W 16",
 }
 
 
-@pytest.mark.parametrize("kind", ["secret", "folder", "device", "pipe"])
-@pytest.mark.parametrize("name", ["model.safetensors", "samples", "state", "config.json"])
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("use", "name", "kind"),
+    core_first(
+        [
+            (use, name, kind)
+            for use in USES
+            for name in ("model.safetensors", "samples", "state", "config.json")
+            for kind in ("secret", "folder", "device", "pipe")
+            if (use != "from" or name == "model.safetensors")  # only the weights are read
+            if (use != "resume" or name != "config.json" or kind == "secret")  # else there is no run to resume
+        ],
+        lambda use, name, kind: (name, kind) in (("model.safetensors", "pipe"), ("samples", "folder")),
+    ),
+)
 def test_every_use_of_such_a_run_is_refused(place: Place, use: str, name: str, kind: str) -> None:
-    if use == "from" and name != "model.safetensors":
-        pytest.skip("only the weights are read")
-    if use == "resume" and name == "config.json" and kind != "secret":
-        pytest.skip("there is no run to resume, and the folder is not empty")
     put(place, place.folder / "run" / name, kind)
-    place.run(*USES[use].split())
+    assert f"run/{name}" in place.run(*USES[use].split())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["experiment.json", "runs", "runs/a-seed0", "claims", "figures", "curves"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    core_first(
+        [
+            (name, kind)
+            for name in ("experiment.json", "runs", "runs/a-seed0", "claims", "figures", "curves")
+            for kind in KINDS
+        ],
+        lambda name, kind: kind in ("secret", "pipe"),
+    ),
+)
 def test_experiment_with_a_link_out_of_it_is_refused(place: Place, name: str, kind: str) -> None:
     put(place, place.folder / "exp" / name, kind)
     assert name.split("/")[0] in place.run(*EXPERIMENT)
@@ -215,7 +250,7 @@ def test_links_inside_and_to_a_run_are_followed(place: Place) -> None:
 
 
 def test_links_in_a_data_set_are_followed(place: Place) -> None:
-    images = place.folder / "data" / "train" / "train_img"
+    images = place.own_data() / "train" / "train_img"
     images.rename(place.folder / "input")
     images.mkdir()
     for file in (place.folder / "input").iterdir():
@@ -223,12 +258,32 @@ def test_links_in_a_data_set_are_followed(place: Place) -> None:
     place.run("check", "data", status=(0,))
 
 
+IN_DATA = ["train/train_img/frame000001.png", "val/val_label/frame000010.png", "hidden.npz", "poses.npz"]
+IN_DATA += [".posecast/train-16x16/index.json", ".posecast/train-16x16/frames.npy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    core_first(
+        [(name, kind) for name in IN_DATA for kind in ("device", "pipe", "socket", "circle")],
+        lambda name, kind: kind == "pipe" and not name.startswith(".posecast"),
+    ),
+)
+def test_special_file_in_a_data_set_is_refused_or_ignored(place: Place, name: str, kind: str) -> None:
+    path = place.own_data() / name
+    assert path.exists() or name == "poses.npz"
+    put(place, path, kind)
+    status = (2,) if path.suffix == ".png" else (0,)
+    place.run("check", "data", status=status)
+    place.run(*f"train --data data --out made {' '.join(OPTIONS)} --steps 1".split(), status=status)
+
+
 @pytest.mark.parametrize("path", ["{outside}", "//127.0.0.1/x", "\\\\127.0.0.1\\x", "a\0b", "/dev/zero", "\ud800", "~"])
 def test_footage_that_a_run_records_is_neither_read_nor_packed(place: Place, path: str) -> None:
     """The folder outside holds a data set, which would be read and packed if its path were trusted."""
     shutil.copytree(place.folder / "data", place.outside, dirs_exist_ok=True)
     shutil.rmtree(place.outside / ".posecast", ignore_errors=True)
-    shutil.rmtree(place.folder / "data" / "train")
+    shutil.rmtree(place.own_data() / "train")
     place.before = place.snapshot()
     config = json.loads((place.folder / "run" / "config.json").read_text())
     config["source"] = {"path": path.format(outside=place.outside), "fingerprint": "x"}
@@ -545,7 +600,7 @@ def test_image_that_claims_to_be_huge_is_refused(place: Place, size: tuple[int, 
     (place.folder / "input").write_bytes(png(*size))
     words = "generate run --first-frame input --poses data/test/test_label/0 --out made"
     assert "input" in place.run(*words.split())
-    frame = next((place.folder / "data" / "train" / "train_img").iterdir())
+    frame = next((place.own_data() / "train" / "train_img").iterdir())
     frame.write_bytes(png(*size))
     assert frame.name in place.run("check", "data", status=(1, 2))
 

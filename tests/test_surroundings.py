@@ -139,10 +139,13 @@ def own(folder: Path) -> None:
 
 
 CORE = {("all at once", "check data"), ("all at once", "train")}
+TELLING = ("train", "evaluate", "mp4")
+"""Commands that are run in every surrounding; the others are run in all surroundings at once."""
 CASES = [
     pytest.param(name, command, marks=[] if (name, command) in CORE else pytest.mark.long)
     for name in SURROUNDINGS
     for command in COMMANDS
+    if name == "all at once" or command in TELLING
 ]
 
 

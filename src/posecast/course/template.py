@@ -50,8 +50,9 @@ def train_words(options: LabTrain) -> Words:
     >>> words[:7]
     ['train', '--data', 'data', '--out', 'run', '--recipe', 'lab4']
     """
-    words = ["train", "--data", str(options.DR), "--out", str(options.save_root), *as_flags(train_config(options))]
-    words += ["--from", str(options.ckpt_path)] if options.ckpt_path else []
+    words = ["train", "--data", path_word(options.DR), "--out", path_word(options.save_root)]
+    words += as_flags(train_config(options))
+    words += ["--from", path_word(options.ckpt_path)] if options.ckpt_path else []
     words += [*device_words(options), "--threads", str(options.num_workers or 1)]
     words += ["--devices", str(options.gpu)] if options.gpu != 1 else []
     return words + ["--resume"] * options.resume + ["--force"] * options.force
@@ -173,7 +174,7 @@ def evaluate_words(options: LabTrain) -> list[Words]:
     run, importing = imported_run(
         options.ckpt_path, folder, size, options.output, options.posterior_sees, force=options.force
     )
-    words = ["evaluate", str(run), "--data", str(options.DR), *device_words(options)]
+    words = ["evaluate", path_word(run), "--data", path_word(options.DR), *device_words(options)]
     return [*importing, words + (["--seed", str(options.seed)] if options.seed else [])]
 
 
@@ -196,8 +197,8 @@ def submit_words(options: LabTest) -> list[Words]:
     run, importing = imported_run(
         options.ckpt_path, folder, size, options.output, options.posterior_sees or "current", force=options.force
     )
-    words = ["submit", str(run), "--data", str(options.DR), "--out", str(options.save_root), *device_words(options)]
-    words += ["--threads", str(options.num_workers or 1)]
+    words = ["submit", path_word(run), "--data", path_word(options.DR), "--out", path_word(options.save_root)]
+    words += [*device_words(options), "--threads", str(options.num_workers or 1)]
     return [*importing, words + ["--strips"] * options.store_visualization + ["--force"] * options.force]
 
 
@@ -207,10 +208,15 @@ def imported_run(
     """Return the run of a checkpoint, and the command that imports it into `folder` unless it is a run already."""
     if checkpoint.is_dir():
         return checkpoint, []
-    words = ["import-lab4", str(checkpoint), "--out", str(folder), "--size", size]
+    words = ["import-lab4", path_word(checkpoint), "--out", path_word(folder), "--size", size]
     words += ["--output", output or "clamp", "--posterior-sees", posterior_sees]
     words += ["--batchnorm", "batch"]  # the template never leaves training mode
     return folder, [words + ["--force"] * force]
+
+
+def path_word(path: Path) -> str:
+    """Return a path as a word that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def device_words(options: LabOptions) -> Words:

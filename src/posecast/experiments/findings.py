@@ -183,7 +183,7 @@ def judge_wobble(outcome: Outcome) -> tuple[Verdict, str]:
     increase = outcome.estimate(lambda run: wobble_db(first, None)(run) - wobble_db(0, first)(run))
     drift = outcome.estimate(lambda run: run.score("drift", "difference_db"))
     evidence = (
-        f"From frame 400 on PSNR changes from frame to frame by {increase} dB more than before; "
+        f"After frame 400 PSNR changes from frame to frame by {increase} dB more than before; "
         f"errors in earlier frames cost {drift} dB by the end."
     )
     verdicts = {against_threshold(increase, 0.0), against_threshold(drift, NOTABLE_DB)}
