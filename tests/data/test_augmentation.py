@@ -19,7 +19,7 @@ from posecast.data.augmentation import (
 from posecast.data.background import measure_backgrounds
 from posecast.data.clips import ClipCutter, as_clips, as_pixels
 from posecast.data.dancer.dance import dance
-from posecast.data.pose_map_colours import exchange_sides
+from posecast.data.limb_recognition import exchange_sides
 from posecast.data.recordings import Recording
 
 from ..conftest import moving_square, still_in

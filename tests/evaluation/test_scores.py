@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from posecast.evaluation.calibration import LEVELS, Coverage
+from posecast.evaluation.explained_error import ExplainedError, FutureMoments
 from posecast.evaluation.factor_evidence import FactorEvidence, Motion
-from posecast.evaluation.generative import ExplainedError, FutureMoments
 from posecast.evaluation.posterior import Reconstruction
 from posecast.evaluation.scores import Drift, FrameScores, Scores, SequenceScores
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from posecast.data.background import INKED, NEAR_LIMBS
-from posecast.data.pose_map_colours import exchange_sides
+from posecast.data.limb_recognition import exchange_sides
 
 BACKGROUND_DIFFERENCE, PERSON_DIFFERENCE = 0.04, 0.16
 """Absolute differences from the background, in [0, 1]: up to the first a pixel is background, from the second on it

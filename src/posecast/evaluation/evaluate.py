@@ -18,10 +18,10 @@ from posecast.errors import InputError
 from posecast.evaluation.baselines import baselines, missing_note
 from posecast.evaluation.bounds import PARTICLES, Bounds, bound_passes, estimate_bounds
 from posecast.evaluation.calibration import mean_coverage
+from posecast.evaluation.explained_error import ExplainedError
 from posecast.evaluation.factor_evidence import FactorEvidence, factor_evidence
 from posecast.evaluation.factor_probe import FactorProbe
 from posecast.evaluation.future_scores import FutureStatistics, score_futures
-from posecast.evaluation.generative import ExplainedError
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
 from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct, sampled_mse
 from posecast.evaluation.scores import DRIFT_FRAMES, Drift, FrameScores, Scores, SequenceScores

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from posecast.data.background import near_limbs
-from posecast.data.pose_map_colours import limb_shown
+from posecast.data.limb_recognition import limb_shown
 from posecast.data.pose_maps import JOINT_INDEX
 from posecast.data.recordings import Recording
 from posecast.errors import InputError

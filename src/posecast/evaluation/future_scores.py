@@ -13,8 +13,8 @@ import numpy as np
 
 from posecast.data.recordings import Recording
 from posecast.evaluation.calibration import DITHER, Calibration
+from posecast.evaluation.explained_error import FutureMoments, future_moments
 from posecast.evaluation.factor_probe import FactorProbe
-from posecast.evaluation.generative import FutureMoments, future_moments
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
 from posecast.evaluation.posterior import Advance
 from posecast.model.draws import seeded

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from posecast.evaluation.bounds import BOUND_DEFINITION, Bounds
 from posecast.evaluation.calibration import CALIBRATION_DEFINITION, LEVELS, Coverage, expected_best
+from posecast.evaluation.explained_error import GENERATIVE_DEFINITION, ExplainedError
 from posecast.evaluation.factor_evidence import FactorEvidence
-from posecast.evaluation.generative import GENERATIVE_DEFINITION, ExplainedError
 from posecast.evaluation.metrics import PSNR_DEFINITION, SSIM_DEFINITION
 from posecast.evaluation.posterior import ACTIVE_UNITS_DEFINITION, RECONSTRUCTION_NOTE, Reconstruction
 from posecast.files import finite

@@ -1,6 +1,7 @@
 """Schedules: KL weight, teacher forcing, learning rate and weight average as pure functions of epoch or update.
 
-In: an epoch or an update, counted from 0, and the settings. Out: a number.
+In: an epoch or an update, counted from 0, and the settings. Out: a number. `course/template.py` translates the options
+of the course into these schedules, docs/explanation/theory.md states them.
 Next: `plan.py` is what the learning rate follows.
 """
 

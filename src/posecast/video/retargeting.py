@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from posecast.data.dancer.kinematics import CHANNELS, Build, pose_joints
-from posecast.data.pose_map_colours import PARTNERS, limb_shown
+from posecast.data.limb_recognition import PARTNERS, limb_shown
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON, SURE
 from posecast.data.recordings import Recording
 from posecast.errors import InputError

@@ -3,7 +3,7 @@
 import numpy as np
 
 from posecast.data.dancer.dance import dance
-from posecast.data.pose_map_colours import PARTNERS, exchange_sides, limb_shown
+from posecast.data.limb_recognition import PARTNERS, exchange_sides, limb_shown
 from posecast.data.pose_maps import JOINT_INDEX, SKELETON, draw_pose_map, draw_pose_maps
 
 SIZE = (128, 256)

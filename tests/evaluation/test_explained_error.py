@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from posecast.config.schema import Config
 from posecast.data.recordings import Recording
 from posecast.evaluation.evaluate import evaluate
-from posecast.evaluation.generative import ExplainedError, FutureMoments, future_moments
+from posecast.evaluation.explained_error import ExplainedError, FutureMoments, future_moments
 from posecast.model.elbo import Gaussian
 from posecast.model.networks import Networks
 from posecast.model.predictor import Predictor
