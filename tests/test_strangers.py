@@ -175,6 +175,11 @@ def core_first(cases: list[tuple[str, ...]], is_core: Callable[..., bool]) -> li
     return [pytest.param(*case, marks=() if is_core(*case) else pytest.mark.long) for case in cases]
 
 
+def some_long(values: list[Any], every: int) -> list[Any]:
+    """Return parameters of a test, marked as long except every n-th."""
+    return [pytest.param(value, marks=pytest.mark.long) if k % every else value for k, value in enumerate(values)]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     core_first(
@@ -321,7 +326,7 @@ def rename_setting(place: Place, name: str) -> None:
     (place.folder / "exp" / "experiment.json").write_text(json.dumps(plan))
 
 
-@pytest.mark.parametrize("name", REFUSED, ids=ascii)
+@pytest.mark.parametrize("name", some_long(REFUSED, 3), ids=ascii)
 def test_name_in_a_plan_or_a_grid_that_leads_elsewhere_is_refused(place: Place, name: str) -> None:
     rename_setting(place, name)
     assert "names a setting" in place.run(*EXPERIMENT)
@@ -334,7 +339,9 @@ def test_name_in_a_plan_or_a_grid_that_leads_elsewhere_is_refused(place: Place, 
 @pytest.mark.parametrize("key", ["seeds", "futures", "experiment", "question", "data", "settings", "request"])
 @pytest.mark.parametrize(
     "value",
-    [None, ["../../outside/x"], "../x", -1, 1e999, 2**70, True, {"../x": 1}, [], [1.5], [None], [2**63], {}],
+    some_long(
+        [None, ["../../outside/x"], "../x", -1, 1e999, 2**70, True, {"../x": 1}, [], [1.5], [None], [2**63], {}], 4
+    ),
     ids=str,
 )
 def test_plan_of_another_form_is_refused(place: Place, key: str, value: Any) -> None:
@@ -412,7 +419,7 @@ TEXTS = [
 """Text that terminals, rich, pages or matplotlib interpret."""
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+@pytest.mark.parametrize("text", some_long(TEXTS, 4), ids=ascii)
 def test_text_in_a_run_is_shown_as_text(place: Place, text: str) -> None:
     run = place.folder / "run"
     if "\ud800" not in text:
@@ -489,7 +496,7 @@ def test_huge_file_is_refused_before_it_is_read(place: Place, name: str) -> None
 EXTREME = [0, -1, 10**300, -(10**300), 1e308, -1e308, 5e-324, 1e999, "x", None, True, [], {}, [1], {"a": 1}]
 
 
-@pytest.mark.parametrize("value", EXTREME, ids=str)
+@pytest.mark.parametrize("value", some_long(EXTREME, 3), ids=str)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy and matplotlib; a line of text for users
 def test_extreme_numbers_in_scores_and_log_are_shown_or_refused(place: Place, value: Any) -> None:
     run = place.folder / "run"

@@ -10,7 +10,7 @@ import torch
 
 from posecast.config.schema import Config
 from posecast.evaluation import posterior
-from posecast.evaluation.posterior import STOPS, fit_variance, observe, reconstruct, sampled_mse, traversal
+from posecast.evaluation.posterior import STOPS, fit_variance, observe, reconstruct, traversal
 from posecast.model.predictor import Predictor
 
 from ..conftest import moving_square
@@ -33,11 +33,21 @@ def test_psnr_and_error_of_a_reconstruction_agree(predictor: Predictor) -> None:
 
 def test_a_draw_from_the_posterior_depends_on_its_key_only(predictor: Predictor) -> None:
     square = moving_square(10)
-    first, again, other = (sampled_mse(predictor, square, seed=seed, sequence=1) for seed in (3, 3, 4))
-    assert first == again != other
-    no_noise = observe(predictor, square, noise=lambda instants: torch.zeros(len(instants), *predictor.latent_shape))
-    assert torch.equal(no_noise.means, observe(predictor, square).means)
-    assert np.array_equal(no_noise.decoded, observe(predictor, square).decoded)
+    first, again, other = (observe(predictor, square, key=(seed, 1)) for seed in (3, 3, 4))
+    assert np.array_equal(first.drawn_mse, again.drawn_mse)
+    assert not np.array_equal(first.drawn_mse, other.drawn_mse)
+    shorter = observe(predictor, square.first(6), key=(3, 1))
+    assert shorter.drawn_mse == pytest.approx(first.drawn_mse[:5], rel=1e-3)
+
+
+def test_a_draw_does_not_change_what_the_posterior_mean_gives(predictor: Predictor) -> None:
+    square = moving_square(10)
+    alone, drawn = observe(predictor, square), observe(predictor, square, key=(0, 0))
+    assert alone.drawn_mse.size == 0
+    assert drawn.drawn_mse.shape == drawn.mse.shape
+    assert torch.allclose(alone.means, drawn.means, atol=1e-5)
+    assert alone.rate_nats == pytest.approx(drawn.rate_nats, rel=1e-4)
+    assert alone.mse == pytest.approx(drawn.mse, rel=1e-4)
 
 
 def test_variance_is_fitted_to_the_first_frames_of_each_recording(

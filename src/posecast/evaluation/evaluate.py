@@ -23,7 +23,7 @@ from posecast.evaluation.factor_evidence import FactorEvidence, factor_evidence
 from posecast.evaluation.factor_probe import FactorProbe
 from posecast.evaluation.future_scores import FutureStatistics, score_futures
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
-from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct, sampled_mse
+from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct
 from posecast.evaluation.scores import DRIFT_FRAMES, Drift, FrameScores, Scores, SequenceScores
 from posecast.model.predictor import Predictor
 from posecast.model.rollout import predict, rollout
@@ -120,7 +120,9 @@ def evaluate_fully(
     recording.
     """
     advance = _frame_counter(progress, _total_frames(recordings, options))
-    observed = [observe(predictor, recording, advance) for recording in recordings]
+    observed = [
+        observe(predictor, recording, advance, key=(options.seed, index)) for index, recording in enumerate(recordings)
+    ]
     reconstruction = reconstruct(observed, recordings)
     probe = hidden.probe if hidden else None
     statistics = [
@@ -132,10 +134,7 @@ def evaluate_fully(
         _score_sequence(predictor, statistics[index], means[index], index, options, advance)
         for index in range(len(recordings))
     ]
-    sampled = [
-        sampled_mse(predictor, recording, seed=options.seed, sequence=index, advance=advance)
-        for index, recording in enumerate(recordings)
-    ]
+    drawn_mse = [float(observation.drawn_mse.mean(dtype=np.float64)) for observation in observed]
     baseline_psnr_db = baselines(recordings, training)
     scores = Scores(
         split=options.split,
@@ -149,7 +148,7 @@ def evaluate_fully(
         baselines_note=missing_note(baseline_psnr_db, training),
         spread=mean_coverage([future.calibration.spread() for future in statistics]),
         predictive=mean_coverage([future.calibration.predictive() for future in statistics]),
-        explained=ExplainedError([future.moments() for future in statistics], sampled),
+        explained=ExplainedError([future.moments() for future in statistics], drawn_mse),
         bounds=_bounds(predictor, recordings[0], reconstruction.mse, options, advance) if options.bound else None,
         factors=_read_factors(hidden, recordings, observed, statistics) if hidden else (),
     )
@@ -171,7 +170,7 @@ def _frame_counter(progress: Callable[[int, int], None] | None, total: int) -> A
 
 def _total_frames(recordings: Sequence[Recording], options: EvaluationOptions) -> int:
     """Return the number of decoded frames: by posterior and prior mean, in futures, and by particles."""
-    rollouts = sum((3 + options.futures) * len(recording) for recording in recordings)
+    rollouts = sum((2 + options.futures) * len(recording) for recording in recordings)
     passes = bound_passes(options.training_variance) if options.bound else 0
     return rollouts + passes * PARTICLES * len(recordings[0])
 

@@ -20,6 +20,7 @@ from posecast.data.recordings import Recording
 from posecast.evaluation.metrics import Pixels, psnr_db
 from posecast.model.draws import seeded, step_noise
 from posecast.model.elbo import kl_nats
+from posecast.model.layout import expand_rows
 from posecast.model.predictor import Predictor
 from posecast.model.priors import Features
 from posecast.model.rollout import alone
@@ -67,13 +68,20 @@ class Observed:
     rate_nats: Float[np.ndarray, " N"]
     mse: Float[np.ndarray, " N"]
     decoded: Pixels
+    """Frames decoded with the posterior mean."""
+    drawn_mse: Float[np.ndarray, " M"]
+    """Errors of frames decoded with z drawn from the posterior and rounded to 8 bits; empty without a draw."""
 
 
 @torch.inference_mode()
 def observe(
-    predictor: Predictor, recording: Recording, advance: Advance | None = None, noise: Noise | None = None
+    predictor: Predictor,
+    recording: Recording,
+    advance: Advance | None = None,
+    *,
+    key: tuple[int, int] | None = None,
 ) -> Observed:
-    """Decode frames 2..T of a recording with z at the posterior mean, or with z drawn from the posterior.
+    """Decode frames 2..T of a recording with z at the posterior mean, and on request also with z drawn from it.
 
     Networks with feedback get their own previous prediction.
 
@@ -81,8 +89,10 @@ def observe(
         predictor: Predictor in evaluation mode.
         recording: Recording of the predictor's size.
         advance: Called as frames are done.
-        noise: Noise of z, also of z_1 where the prior has a memory; None for the posterior mean.
+        key: Seed and number of the recording, which with a time step determine the noise of the draw of z, also of z_1
+            where the prior has a memory. None for no draw.
     """
+    noise = partial(_posterior_noise, predictor, key) if key else None
     if predictor.instants_are_independent:
         instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // FRAMES_PER_BATCH))
         batches = predictor.workers.map(partial(_observe_instants, predictor, recording, noise), instants)
@@ -94,14 +104,21 @@ def observe(
             batches.append(batch)
             if advance:
                 advance(1)
-    means, rates, frames = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+    means, rates, frames, drawn = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
     truth = as_images(recording.frames[1:])
     mse = (frames - truth).square().mean((1, 2, 3))
-    return Observed(means, rates.numpy(), mse.numpy(), as_pixels(frames))
+    drawn_mse = (as_images(as_pixels(drawn)) - truth[: len(drawn)]).square().mean((1, 2, 3))
+    return Observed(means, rates.numpy(), mse.numpy(), as_pixels(frames), drawn_mse.numpy())
 
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Posterior means, rates and decoded frames of some time steps, on the CPU."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Posterior means, rates, and frames decoded with the mean and with a draw (or none), of some time steps; on the CPU."""
+
+
+def _posterior_noise(predictor: Predictor, key: tuple[int, int], instants: Sequence[int]) -> Tensor:
+    """Return the noise of z at some time steps, counted from 0."""
+    noise = step_noise([seeded(*key, instant, POSTERIOR) for instant in instants], predictor.latent_shape)
+    return noise.to(next(predictor.parameters()).device)
 
 
 @torch.inference_mode()
@@ -114,52 +131,34 @@ def _observe_instants(predictor: Predictor, recording: Recording, noise: Noise |
     p, _ = networks.prior((), condition, networks.empty_memory(len(instants), device))
     current = networks.encode_frame(as_images(recording.frames[instants]).to(device))
     q = networks.posterior(current, (), condition, p)
-    z = q.sample(noise(instants.tolist()).to(device)) if noise else q.mean
-    frames = networks.decode((), condition, z)
-    return q.mean.float().cpu(), kl_nats(q, p).cpu(), frames.cpu()
+    frames = networks.decode((), condition, q.mean)
+    drawn = networks.decode((), condition, q.sample(noise(instants.tolist()))) if noise else frames[:0]
+    return q.mean.float().cpu(), kl_nats(q, p).cpu(), frames.cpu(), drawn.cpu()
 
 
 def _observe_in_turn(predictor: Predictor, recording: Recording, noise: Noise | None) -> Iterator[Batch]:
-    """Observe one time step after the other, each with the previous prediction."""
+    """Observe one time step after the other, each with the previous prediction.
+
+    With noise there are two rows, since a batch of two takes hardly longer than one: the draw, then the mean.
+    """
     device = next(predictor.parameters()).device
-    networks = predictor.networks
+    networks, num_drawn = predictor.networks, 1 if noise else 0
     frames = as_images(recording.frames).to(device)
     poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
-    anchor = encode_first_frame(predictor, recording)
-    frame = frames[:1]
-    first_noise = noise([0]).to(device) if noise else None
-    memory, _ = predictor.begin(networks.encode_frame(frame), poses[:1], anchor, first_noise)
+    single_anchor = encode_first_frame(predictor, recording)
+    first, anchor = (expand_rows(x, num_drawn + 1) for x in (networks.encode_frame(frames[:1]), single_anchor))
+    frame, first_pose = expand_rows((frames[:1], poses[:1]), num_drawn + 1)
+    memory, _ = predictor.begin(first, first_pose, anchor, noise([0]) if noise else None)
     for t in range(1, len(recording)):
         previous = predictor.encode_previous(frame)
-        condition = networks.encode_condition(poses[t : t + 1], anchor)
+        condition = expand_rows(networks.encode_condition(poses[t : t + 1], single_anchor), num_drawn + 1)
+        current = expand_rows(networks.encode_frame(frames[t : t + 1]), num_drawn + 1)
         p, memory = networks.prior(previous, condition, memory)
-        q = networks.posterior(networks.encode_frame(frames[t : t + 1]), previous, condition, p)
-        z = q.sample(noise([t]).to(device)) if noise else q.mean
+        q = networks.posterior(current, previous, condition, p)
+        z = torch.cat((q.sample(noise([t]))[:1], q.mean[1:])) if noise else q.mean
         memory = networks.remember(memory, z)
         frame = networks.decode(previous, condition, z)
-        yield q.mean.float().cpu(), kl_nats(q, p).cpu(), frame.cpu()
-
-
-def sampled_mse(
-    predictor: Predictor, recording: Recording, *, seed: int = 0, sequence: int = 0, advance: Advance | None = None
-) -> float:
-    """Return the mean squared error of frames 2..T, decoded with z drawn from the posterior and rounded to 8 bits.
-
-    Args:
-        predictor: Predictor in evaluation mode.
-        recording: Recording of the predictor's size.
-        seed: With `sequence` and a time step it determines the noise of z.
-        sequence: Number of the recording.
-        advance: Called as frames are done.
-    """
-
-    def noise(instants: Sequence[int]) -> Tensor:
-        generators = [seeded(seed, sequence, instant, POSTERIOR) for instant in instants]
-        return step_noise(generators, predictor.latent_shape)
-
-    decoded, truth = observe(predictor, recording, advance, noise).decoded, recording.frames[1:]
-    errors = [np.square((a.astype(np.float32) - b) / 255.0).mean() for a, b in zip(decoded, truth, strict=True)]
-    return float(np.mean(errors, dtype=np.float64))
+        yield q.mean[-1:].float().cpu(), kl_nats(q, p)[-1:].cpu(), frame[-1:].cpu(), frame[:num_drawn].cpu()
 
 
 def fit_variance(predictor: Predictor, recordings: Sequence[Recording]) -> float:

@@ -17,6 +17,7 @@ from posecast.evaluation.results import Run
 from posecast.experiments.statistics import (
     Estimate,
     Outcome,
+    beyond_noise,
     ending,
     fall_db,
     paired,
@@ -62,10 +63,11 @@ def findings(results: Sequence[Outcome]) -> list[str]:
 def rank(finished: Sequence[Outcome]) -> str:
     """Name the setting with the highest score, and whether its lead over each other setting exceeds the noise."""
     best, *others = sorted(finished, key=lambda outcome: -outcome.estimate(psnr_db).mean)
+    found = beyond_noise(finished, psnr_db)
     parts = []
     for other in others:
         difference = paired(best, other, psnr_db)
-        remark = "beyond the noise over seeds" if difference.sign > 0 else "within the noise over seeds"
+        remark = f"{'beyond' if (best.name, other.name) in found else 'within'} the noise over seeds"
         remark = remark if difference.num_seeds > 1 else "one seed: undecided"
         parts.append(f"{difference} dB above {other.name} ({remark})")
     return f"{best.name} scores highest, {best.estimate(psnr_db)} dB: {', '.join(parts)}."

@@ -7,6 +7,7 @@ Imports no torch. Next: `findings.py`, which states what the numbers show.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from posecast.config.schema import Config
 from posecast.evaluation.results import Run, number, read_run
 from posecast.experiments.plan import Plan
+from posecast.experiments.significance import holm, p_value
 from posecast.files import read_json
 
 # Student's t at 0.975 for 1, 2, ... degrees of freedom.
@@ -109,15 +111,36 @@ def outcomes(plan: Plan) -> list[Outcome]:
 
 def paired(outcome: Outcome, other: Outcome, measure: Callable[[Run], float]) -> Estimate:
     """Return the difference of a measure, paired by seed; equal seeds share initial weights, clips and noise."""
+    return estimate(differences(outcome, other, measure))
+
+
+def differences(outcome: Outcome, other: Outcome, measure: Callable[[Run], float]) -> list[float]:
+    """Return the differences of a measure, one for each seed that both settings have."""
     seeds = [seed for seed in outcome.runs if seed in other.runs]
-    return estimate([measure(outcome.runs[seed]) - measure(other.runs[seed]) for seed in seeds])
+    return [measure(outcome.runs[seed]) - measure(other.runs[seed]) for seed in seeds]
+
+
+def beyond_noise(candidates: Sequence[Outcome], measure: Callable[[Run], float]) -> set[tuple[str, str]]:
+    """Return the pairs of names, the higher one first, whose measures differ by more than the noise over seeds.
+
+    All pairs are judged together (`significance.holm`).
+    """
+    pairs = list(itertools.combinations(candidates, 2))
+    by_pair = [differences(*pair, measure) for pair in pairs]
+    found = set()
+    for pair, values, differs in zip(pairs, by_pair, holm([p_value(values) for values in by_pair]), strict=True):
+        if differs:
+            first, second = pair if estimate(values).mean > 0 else reversed(pair)
+            found.add((first.name, second.name))
+    return found
 
 
 def best_of(candidates: Sequence[Outcome], measure: Callable[[Run], float]) -> Outcome | None:
     """Return the setting whose measure is higher than every other's beyond the noise over seeds; None without one."""
+    found = beyond_noise(candidates, measure)
     for candidate in candidates:
         others = [other for other in candidates if other is not candidate]
-        if others and all(paired(candidate, other, measure).sign > 0 for other in others):
+        if others and all((candidate.name, other.name) in found for other in others):
             return candidate
     return None
 

@@ -33,6 +33,11 @@ COLUMNS = {
     "active_units": (("latent", "active_units"), 0),
 }
 """Key of a number in comparison.json: its keys in scores.json, and decimal places."""
+INTERVAL_DEFINITION = (
+    "Student's t at 95 % over seeds, each interval for itself, on the same validation recordings, which also chose the "
+    "weights of each run; 'best' and 'beyond the noise': differences paired by seed, all pairs of settings tested "
+    "together by Holm's correction at 5 %"
+)
 TIMES = ("seconds", "frames_per_second")
 """Keys of log.jsonl that differ between repetitions."""
 
@@ -94,7 +99,7 @@ def _comparison(plan: Plan, results: Sequence[Outcome]) -> dict[str, Any]:
         "experiment": plan.name,
         "seeds": list(plan.seeds),
         "finished": all(run.finished for run in plan.runs),
-        "interval": "Student's t at 95 % over seeds; differences paired by seed",
+        "interval": INTERVAL_DEFINITION,
         "settings": {
             outcome.name: {
                 **{label: _estimate(outcome, *column) for label, column in COLUMNS.items()},
