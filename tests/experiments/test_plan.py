@@ -11,7 +11,7 @@ import pytest
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config, to_dict
 from posecast.errors import InputError
-from posecast.experiments.plan import PLAN, Plan, check_same_request, read_plan
+from posecast.experiments.plan import PLAN, Choices, Plan, check_same_request, read_plan, write_plan
 from posecast.files import write_json
 
 CONFIGS = {name: build_config("lab4", flags={"steps": 9, "batch_size": n}) for n, name in enumerate("abc", start=2)}
@@ -38,6 +38,24 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (plan.name, plan.question, plan.data) == ("kinds", "Which kind?", tmp_path / "data")
     assert (plan.futures, plan.seeds, plan.out, dict(plan.configs)) == (4, (5, 6), tmp_path, CONFIGS)
     assert read_plan(tmp_path)[1] == {"num_seeds": 2}
+
+
+def test_a_plan_has_the_choices_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    choices = Choices(operator_threads=2, shares=1, bfloat16=True)
+    plan = dataclasses.replace(planned(tmp_path), choices=choices)
+    write_plan(plan, {"num_seeds": 2})
+    assert read_plan(tmp_path) == (plan, {"num_seeds": 2})
+    assert planned(tmp_path).choices is None  # of an earlier version
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shares": 0}, {"shares": 10**6}, {"shares": "2"}, {"operator_threads": True}, {"bfloat16": 1}, {"x": 1}],
+)
+def test_wrong_choices_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    choices = {"operator_threads": 1, "shares": 2, "bfloat16": False, **changes}
+    with pytest.raises(InputError, match="is not the plan of an experiment"):
+        planned(tmp_path, choices=choices)
 
 
 def test_runs_are_ordered_by_seed(tmp_path: Path) -> None:

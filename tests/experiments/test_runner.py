@@ -1,8 +1,10 @@
 """Planning and execution of experiments, interruptions, several processes, and failures."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +19,15 @@ from posecast.config.schema import Config
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
 from posecast.experiments import runner
 from posecast.experiments.grids import configurations
-from posecast.experiments.plan import Plan, read_plan
+from posecast.experiments.plan import PLAN, Plan, read_plan
 from posecast.experiments.runner import carry_out, open_experiment
-from posecast.files import read_json_lines
+from posecast.files import read_json_lines, write_json
+from posecast.model import device
 from posecast.model.checkpoint import read_config
+from posecast.model.device import MachineProfile, machine_profile, resolve_precision
 from posecast.reporting.experiment_report import write_comparison
 from posecast.training.state import Callback, TrainEvent
+from posecast.training.train import chosen_threads
 
 from ..conftest import TINY_LAB4
 from .conftest import GRID
@@ -134,13 +139,62 @@ def test_after_a_signal_the_experiment_continues_where_it_stopped(data: Path, tm
     assert len(steps) == 10  # every run is finished
 
 
+PROFILE = MachineProfile(
+    processor="Quick 9",
+    cores=2,
+    float32_gflops=50.0,
+    bfloat16_gflops=100.0,
+    float32_product_gflops=60.0,
+    bfloat16_product_gflops=120.0,
+    bfloat16=False,
+    operator_threads=1,
+    shares=2,
+    quiet=True,
+)
+OTHER = dataclasses.replace(PROFILE, bfloat16=True, operator_threads=2, shares=1)
+
+
+@pytest.mark.parametrize("of_an_earlier_version", [False, True])
+def test_every_process_computes_with_the_choices_of_the_plan(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_an_earlier_version: bool
+) -> None:
+    """Train in a process that measured this machine otherwise than the process that planned."""
+    used: list[tuple[object, ...]] = []
+
+    def record_choices(*_: object, **__: object) -> None:
+        used.append((*chosen_threads("cpu"), resolve_precision("auto", "cpu"), machine_profile().shares))
+
+    def train(config: Config, footage: object, folder: Path, **_: object) -> None:
+        record_choices()
+        write_json(folder / "model.safetensors", {})
+
+    def score_run(folder: Path, *_: object, **__: object) -> None:
+        record_choices()
+        write_json(folder / "scores.json", {})
+
+    monkeypatch.setattr(runner, "train", train)
+    monkeypatch.setattr(runner, "score_run", score_run)
+    monkeypatch.setattr(device, "_measured", {device.profile_key(): PROFILE})
+    open_small(data, tmp_path / "out", num_seeds=1)
+    if of_an_earlier_version:
+        content = json.loads((tmp_path / "out" / PLAN).read_text())
+        content.pop("choices", None)
+        write_json(tmp_path / "out" / PLAN, content)
+    monkeypatch.setattr(device, "_measured", {device.profile_key(): OTHER})
+    plan = open_small(data, tmp_path / "out", num_seeds=1)
+    carry_out(plan, device="cpu", notify=ignore, callback=lambda: silent, counting=uncounted, after_each=lambda: None)
+    expected = (2, 1, "bf16-mixed", 1) if of_an_earlier_version else (1, 2, "32-true", 2)
+    assert used == 4 * [expected]
+    assert machine_profile() == OTHER
+
+
 def join(data: Path, out: Path) -> None:
     carry_out_all(open_small(data, out, num_seeds=1))
 
 
 @pytest.mark.long
 def test_two_processes_share_the_runs(data: Path, tmp_path: Path) -> None:
-    """Compare the result of two processes with that of one."""
+    """Compare the result of two processes with that of one that has the same plan."""
     out = tmp_path / "out"
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=join, args=(data, out)) for _ in range(2)]
@@ -149,6 +203,8 @@ def test_two_processes_share_the_runs(data: Path, tmp_path: Path) -> None:
     for worker in workers:
         worker.join(timeout=900)
         assert worker.exitcode == 0
+    (tmp_path / "alone").mkdir()
+    shutil.copy(out / PLAN, tmp_path / "alone" / PLAN)
     carry_out_all(open_small(data, tmp_path / "alone", num_seeds=1))
     assert (out / "comparison.json").read_bytes() == (tmp_path / "alone" / "comparison.json").read_bytes()
     assert not list((out / "claims").iterdir())

@@ -33,10 +33,12 @@ Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 MARKER = "demo.json"
 WRITTEN = (MARKER, "data", "run", "report.html")
-FUTURES = (10, 5, 3, 2)
+FUTURES = (10, 5, 3, 2, 1)
 """Numbers of futures to score; the first that the time allows is taken."""
 SCORING_SHARE = 0.25
-"""Largest share of the time that scoring may take."""
+"""Share of the time within which the number of futures is chosen."""
+LEAST_TRAINING_SHARE = 0.5
+"""Share of the time that training is given even if the scoring of a single future seems to take more than the rest."""
 OVERRUN_SHARE = 0.05
 """Largest overrun of the requested time, as a share of it."""
 REPORT_SECONDS = 6.0
@@ -77,14 +79,14 @@ def demo(
     footage = draw_footage(out / "data", parse_size(config.size), choreography, notify, counting)
     recording = footage.validation[0]
     untrained = Predictor(config).eval().requires_grad_(False)
-    left = deadline - time.monotonic()
-    futures = futures_within(SCORING_SHARE * left, untrained, recording)
-    training_s = max(1.0, left - scoring_seconds(untrained, recording, futures))
+    frame_s = frame_seconds(untrained, recording)
+    training_s = training_seconds(deadline - time.monotonic(), frame_s, len(recording))
     notify(f"Training for {training_s / 60:.1f} of {minutes:g} minutes ({out}/run)")
     budget = Budget(minutes=training_s / 60)
     train(dataclasses.replace(config, budget=budget), footage, out / "run", callback=callback)
+    frame_s = frame_seconds(untrained, recording)  # the machine may be busier than before, or less busy
     left = deadline + OVERRUN_SHARE * 60.0 * minutes - time.monotonic()
-    futures = min(futures, futures_within(left, untrained, recording))  # the machine may be busier than before
+    futures = futures_within(left, frame_s, len(recording))
     remark = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"
     notify(f"Rolling out {len(recording) - 1} frames from one photo: the prior mean, then {futures} futures{remark}")
     with counting("rolling out") as progress:
@@ -112,19 +114,35 @@ def draw_footage(
         return load_footage(data, size, progress=progress)
 
 
-def futures_within(seconds: float, predictor: Predictor, recording: Recording) -> int:
+def training_seconds(left: float, frame_s: float, num_frames: int) -> float:
+    """Return the time to train for: what scoring leaves of the time, but at least `LEAST_TRAINING_SHARE` of it."""
+    futures = futures_within(SCORING_SHARE * left, frame_s, num_frames)
+    return max(1.0, LEAST_TRAINING_SHARE * left, left - scoring_seconds(frame_s, num_frames, futures))
+
+
+def futures_within(seconds: float, frame_s: float, num_frames: int) -> int:
     """Return the largest of `FUTURES` that can be scored within the time, or the smallest if none can."""
-    return next((n for n in FUTURES if scoring_seconds(predictor, recording, n) <= seconds), FUTURES[-1])
+    return next((n for n in FUTURES if scoring_seconds(frame_s, num_frames, n) <= seconds), FUTURES[-1])
 
 
-def scoring_seconds(predictor: Predictor, recording: Recording, futures: int) -> float:
-    """Estimate the time of scoring a recording by scoring its first frames."""
+def scoring_seconds(frame_s: float, num_frames: int, futures: int) -> float:
+    """Return the estimated time of scoring a recording and writing the report."""
+    return REPORT_SECONDS + frame_s * num_frames * (2 + futures)
+
+
+def frame_seconds(predictor: Predictor, recording: Recording) -> float:
+    """Measure the time of scoring one frame of one rollout, on the first frames of a recording.
+
+    The faster of two measurements counts, since the first one also prepares memory and operators.
+    """
     predictor.workers = Workers(machine_profile().shares)
     predictor.in_bfloat16 = resolve_precision("auto", "cpu") == "bf16-mixed"
     num_frames = min(len(recording), NUM_MEASURED_FRAMES)
     beginning = Recording(recording.name, recording.frames[:num_frames], recording.poses[:num_frames])
-    start = time.monotonic()
-    evaluate(predictor, [beginning], futures=2)
+    durations = []
+    for _ in range(2):
+        start = time.monotonic()
+        evaluate(predictor, [beginning], futures=2)
+        durations.append(time.monotonic() - start)
     predictor.workers.close()
-    seconds_per_frame = (time.monotonic() - start) / (num_frames * 4)
-    return REPORT_SECONDS + seconds_per_frame * len(recording) * (2 + futures)
+    return min(durations) / (num_frames * 4)

@@ -112,7 +112,7 @@ def observe(
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Posterior means, rates, and frames decoded with the mean and with a draw (or none), of some time steps; on the CPU."""
+"""Posterior means, rates, frames decoded with the mean, and frames decoded with a draw or none; on the CPU."""
 
 
 def _posterior_noise(predictor: Predictor, key: tuple[int, int], instants: Sequence[int]) -> Tensor:

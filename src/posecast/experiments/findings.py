@@ -1,7 +1,8 @@
 """Findings of an experiment in sentences, and verdicts on the claims of the course report.
 
 In: outcomes. Out: sentences computed from their curves, and a `Claim` for each claim of the report.
-A difference counts only if its 95 % interval over seeds (paired) does not contain 0.
+Scores are ranked by tests of all pairs of settings together (`significance.py`). A claim names its settings beforehand:
+its difference counts if the 95 % interval over seeds (paired) does not contain 0.
 Next: `reporting/experiment_report.py`, which puts them on a page.
 """
 

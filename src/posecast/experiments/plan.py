@@ -21,6 +21,8 @@ from posecast.system.names import NAME_IS, inside, is_name
 
 PLAN = "experiment.json"
 LOCK = "experiment.lock"
+MOST_THREADS = 4096
+"""Largest number of threads that a plan may ask for."""
 WRITTEN = (PLAN, "runs", "claims", "comparison.html", "comparison.json", "figures", "curves")
 
 
@@ -47,6 +49,19 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """Threads and arithmetic of every run on a CPU, whichever process trains and scores it.
+
+    They are measured when the experiment is planned. The results depend on them, since they determine rounding.
+    """
+
+    operator_threads: int
+    shares: int
+    """Shares of an update's clips, each computed by one thread."""
+    bfloat16: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """Experiment as it was planned.
 
@@ -58,6 +73,8 @@ class Plan:
         configs: Configuration of each setting, with its budget in epochs or updates.
         seeds: Seeds of each setting.
         out: Folder of the experiment.
+        choices: Threads and arithmetic; None if the experiment was planned on a GPU or by an earlier version. Then
+            each process measures its own.
     """
 
     name: str
@@ -67,6 +84,7 @@ class Plan:
     configs: Mapping[str, Config]
     seeds: tuple[int, ...]
     out: Path
+    choices: Choices | None = None
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -87,6 +105,7 @@ def write_plan(plan: Plan, request: dict[str, Any]) -> None:
         "data": str(plan.data),
         "seeds": list(plan.seeds),
         "futures": plan.futures,
+        "choices": dataclasses.asdict(plan.choices) if plan.choices else None,
         "settings": {name: to_dict(config) for name, config in plan.configs.items()},
         "request": request,
     }
@@ -110,10 +129,24 @@ def read_plan(out: Path) -> tuple[Plan, dict[str, Any]]:
             {name: from_dict(config) for name, config in content["settings"].items()},
             tuple(content["seeds"]),
             out,
+            _choices(content.get("choices")),
         )
         return plan, content["request"]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{out / PLAN} is not the plan of an experiment; name another folder.") from error
+
+
+def _choices(content: Mapping[str, Any] | None) -> Choices | None:
+    """Return the choices that a plan records; raise TypeError for other types and numbers than are written."""
+    if content is None:
+        return None
+    choices = Choices(**content)
+    counts = (choices.operator_threads, choices.shares)
+    if not all(type(count) is int and 1 <= count <= MOST_THREADS for count in counts):
+        raise TypeError("threads")
+    if type(choices.bfloat16) is not bool:
+        raise TypeError("bfloat16")
+    return choices
 
 
 def _check_content(content: Mapping[str, Any], file: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,20 @@ from posecast.evaluation.evaluate import EvaluationOptions
 from posecast.evaluation.evaluate_run import score_run
 from posecast.experiments.budgets import plan_budgets
 from posecast.experiments.grids import Grid
-from posecast.experiments.plan import LOCK, PLAN, WRITTEN, Plan, PlannedRun, check_same_request, read_plan, write_plan
+from posecast.experiments.plan import (
+    LOCK,
+    PLAN,
+    WRITTEN,
+    Choices,
+    Plan,
+    PlannedRun,
+    check_same_request,
+    read_plan,
+    write_plan,
+)
 from posecast.files import claim_folder, write_json
 from posecast.model.checkpoint import WEIGHTS
-from posecast.model.device import resolve_device
+from posecast.model.device import fixed_choices, machine_profile, resolve_device
 from posecast.system.drives import locked
 from posecast.system.names import check_contents
 from posecast.training.state import Callback, TrainEvent
@@ -57,7 +67,7 @@ def open_experiment(
     """Plan an experiment into the folder `out`, or join the one that was started there.
 
     Budgets in minutes are converted to numbers of updates by one measurement, so that settings with the same networks
-    get the same number, and the runs can be repeated.
+    get the same number, and the runs can be repeated. Threads and arithmetic of a CPU are chosen once, too.
 
     Args:
         grid: Grid from which `configs` was made by `configurations`.
@@ -87,12 +97,28 @@ def open_experiment(
             notify("Planning the number of updates of each setting")
             planned = plan_budgets(grid, configs, data, device)
             seeds = tuple(first.seed + k for k in range(num_seeds))
-            write_plan(Plan(grid.name, grid.question, data.resolve(), futures, planned, seeds, out), request)
+            choices = measured_choices(device)
+            write_plan(Plan(grid.name, grid.question, data.resolve(), futures, planned, seeds, out, choices), request)
         plan, original_request = read_plan(out)
     if original_request.get("fingerprint") in footage.fingerprints:  # also in the form of earlier versions
         original_request["fingerprint"] = request["fingerprint"]
     check_same_request(out, original_request, request)
     return dataclasses.replace(plan, data=data)
+
+
+def measured_choices(device: str) -> Choices | None:
+    """Return the threads and arithmetic that were measured to be the fastest on this machine; None on a GPU."""
+    if resolve_device(device) != "cpu":
+        return None
+    profile = machine_profile()
+    return Choices(profile.operator_threads, profile.shares, profile.bfloat16)
+
+
+def planned_choices(plan: Plan, device: str) -> AbstractContextManager[None]:
+    """Return a context in which this process computes with the plan's threads and arithmetic, if it has any."""
+    if plan.choices is None or resolve_device(device) != "cpu":
+        return nullcontext()
+    return fixed_choices(**dataclasses.asdict(plan.choices))
 
 
 def check_folder(out: Path, force: bool) -> None:
@@ -140,7 +166,8 @@ def carry_out(
         try:
             if not run.finished:  # another process may have finished it just before the claim
                 notify(f"[{runs.index(run) + 1}/{len(runs)}] {run.setting}, seed {run.config.seed}")
-                train_and_score(plan, run, device, lease, notify, callback(), counting)
+                with planned_choices(plan, device):
+                    train_and_score(plan, run, device, lease, notify, callback(), counting)
         finally:
             lease.release()
         after_each()

@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -165,6 +165,21 @@ def machine_profile(tell: Callable[[str], None] | None = None) -> MachineProfile
                     write_json(path, {"format": FORMAT, **dataclasses.asdict(profile)})
         _measured[key] = profile
     return _measured[key]
+
+
+@contextlib.contextmanager
+def fixed_choices(**choices: int | bool) -> Iterator[None]:
+    """Compute with given choices instead of the measured ones inside the context, in all threads of this process.
+
+    Args:
+        **choices: Values for the fields `operator_threads`, `shares` and `bfloat16` of the profile.
+    """
+    key, measured = profile_key(), machine_profile()
+    _measured[key] = dataclasses.replace(measured, **choices)
+    try:
+        yield
+    finally:
+        _measured[key] = measured
 
 
 def profile_key() -> str:
