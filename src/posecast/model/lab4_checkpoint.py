@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from posecast.config.recipes import RECIPES
 from posecast.config.schema import Config, Lab4
@@ -35,6 +33,7 @@ from posecast.model.checkpoint import (
     write_config,
 )
 from posecast.model.predictor import Predictor
+from posecast.model.torch_files import load_with_stand_ins
 
 PREFIXES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")
 WRAPPERS = frozenset(("module", "_orig_mod", "_modules", "_parameters", "_buffers"))
@@ -194,26 +193,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-class _StandIn:
-    """Class in place of any other, so that no code of it is run: a dict, which torch gives the items and attributes.
-
-    A complete module has its weights in its attributes.
-    """
-
-    def __new__(cls, *_: Any) -> Any:
-        return OrderedDict()
-
-
-class _NumpyStandIn:
-    """Class in place of one of numpy, whose state is a tuple."""
-
-    def __init__(self, *_: Any) -> None:
-        """Keep nothing."""
-
-    def __setstate__(self, _: Any) -> None:
-        """Keep nothing."""
-
-
 def _load(path: Path) -> Any:
     """Return the content of a file of `torch.save` or safetensors, with stand-ins for objects of other classes."""
     try:
@@ -222,11 +201,7 @@ def _load(path: Path) -> Any:
             if begin[8:] == b"{":  # the header of safetensors, after its length
                 return load_weights(path)
             file.seek(0)
-            classes = get_unsafe_globals_in_checkpoint(file) if begin.startswith(b"PK\3\4") else []  # a zip file
-            file.seek(0)
-            stand_ins: list[Any] = [(_NumpyStandIn if name[:6] == "numpy." else _StandIn, name) for name in classes]
-            with safe_globals(stand_ins):
-                return torch.load(file, map_location="cpu", weights_only=True)
+            return load_with_stand_ins(file)
     except FileNotFoundError as error:
         raise InputError(f"There is no {path}; expected a checkpoint of the course's code.") from error
     except InputError:
