@@ -1,7 +1,11 @@
 """Tests of evaluating a run folder: files that are written, and splits that are refused."""
 
+import errno
+import os
 import shutil
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from posecast.config.schema import Config
 from posecast.data.cache import load_split
 from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.errors import InputError
+from posecast.evaluation import evaluate_run
 from posecast.evaluation.evaluate import EvaluationOptions
 from posecast.evaluation.evaluate_run import score_run
 from posecast.files import read_json, write_json
@@ -94,3 +99,22 @@ def test_split_without_true_frames_is_refused(run: Path, data: Path) -> None:
     with pytest.raises(InputError, match="has no true frames"):
         score_run(run, data, EvaluationOptions(split="test"))
     assert not (run / "scores.json").exists()
+
+
+@pytest.mark.parametrize("part", ["", "samples"])
+def test_folder_that_cannot_be_written_to_is_noticed_before_computing(
+    part: str, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "samples").mkdir()
+    whole = tempfile.TemporaryFile
+
+    def refuse(prefix: str, dir: Path) -> IO[bytes]:
+        if dir == run / part:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), f"{dir}/{prefix}x")
+        return whole(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(evaluate_run, "evaluate_fully", None)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        score_run(run, data, EvaluationOptions(futures=1))
+    assert caught.value.filename == str(run / part)

@@ -20,7 +20,7 @@ from posecast.evaluation.evaluate import EvaluationOptions, FactorTargets, check
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.evaluation.samples import write_latent_samples, write_samples
 from posecast.evaluation.scores import Scores
-from posecast.files import write_json
+from posecast.files import check_writable, write_json
 from posecast.model.checkpoint import load_run, read_config
 from posecast.system.names import is_local
 
@@ -46,11 +46,15 @@ def score_run(
 
     Raises:
         InputError: The run or the split cannot be read, or the split has no true frames of the model's size.
+        OSError: The folder of the run cannot be written to.
     """
     split = options.split
     if split not in ("train", "val"):
         raise InputError(f"The split {split!r} has no true frames to score against; choose val or train.")
     predictor = load_run(run, device)
+    for folder in (run, run / "samples"):
+        if folder.is_dir():
+            check_writable(folder)
     config, facts = read_config(run)
     size = parse_size(config.size)
     recordings = load_recordings(data, split, size)
