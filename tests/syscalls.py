@@ -122,11 +122,11 @@ def can_trace() -> bool:
     return shutil.which("strace") is not None and subprocess.run(["strace", "-o", "/dev/null", "true"]).returncode == 0
 
 
-def sockets_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
-    """Run a command under strace; return its exit status and its calls that opened a socket to the network.
+def network_calls(command: list[str], folder: Path) -> tuple[int, list[str]]:
+    """Run a command under strace; return its exit status and its calls about sockets, of child processes too.
 
     Args:
-        command: Program and arguments; child processes are traced, too.
+        command: Program and arguments.
         folder: Folder in which it runs, and for the trace and its output. Modules are found as in this process.
     """
     trace = folder / "trace"
@@ -134,5 +134,17 @@ def sockets_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
         words = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(trace), *command]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
-    calls = trace.read_text(errors="replace").splitlines()
-    return done.returncode, [call for call in calls if re.search(r"\bsocket\((?!AF_UNIX)", call)]
+    return done.returncode, trace.read_text(errors="replace").splitlines()
+
+
+def sockets_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
+    """Run a command as `network_calls` does; return its exit status and its calls that opened a socket to a network."""
+    status, calls = network_calls(command, folder)
+    return status, [call for call in calls if re.search(r"\bsocket\((?!AF_UNIX)", call)]
+
+
+def addresses_of(command: list[str], folder: Path) -> tuple[int, set[str]]:
+    """Run a command as `network_calls` does; return its exit status and the IP addresses that it used."""
+    status, calls = network_calls(command, folder)
+    addresses = r'(?<=sin_addr=inet_addr\(")[^"]+|(?<=inet_pton\(AF_INET6, ")[^"]+(?=", &sin6_addr)'
+    return status, set(re.findall(addresses, "\n".join(calls)))

@@ -28,6 +28,7 @@ from posecast.training.state import TrainEvent
 from posecast.training.step import TrainStep
 from posecast.training.train import train
 
+from ..syscalls import addresses_of, can_trace
 from .runs import footage, weights
 
 
@@ -234,3 +235,15 @@ def test_one_of_several_tasks_does_not_train(
     with pytest.raises(InputError, match=rf"{launcher} has started 4 tasks .* --devices 4"):
         train(tiny, footage, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
+def test_two_processes_talk_on_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ask no name server either."""
+    surrounded(monkeypatch, {"GLOO_SOCKET_IFNAME": "eth0", "MASTER_ADDR": "203.0.113.1"})
+    assert main(["synth", str(tmp_path / "data"), "--sequences", "1", "--frames", "24", "--size", "16x16"]) == 0
+    words = ["train", "--data", "data", "--out", "run", "--devices", "2", "--device", "cpu", "--steps", "2", *TINY]
+    status, addresses = addresses_of([sys.executable, "-m", "posecast", *words], tmp_path)
+    assert status == 0, (tmp_path / "output").read_text()
+    assert addresses == {"127.0.0.1"}

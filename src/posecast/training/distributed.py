@@ -13,6 +13,8 @@ import multiprocessing
 import os
 import platform
 import signal
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
@@ -40,19 +42,14 @@ LAUNCHERS = (
 )
 """A launcher of tasks, its variable for their number, and one that is set only in a task that it started."""
 
-LEFT_OVER = ("TORCHELASTIC_USE_AGENT_STORE", "GLOO_SOCKET_IFNAME")
-"""Variables of other launches, by which torch would look for the processes elsewhere."""
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+"""Variables for the network interface; without them torch listens where the name of this machine leads."""
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its other messages are for developers
 
 
 class OwnProcesses(LightningEnvironment):
     """Processes that this one starts on this machine, whatever the variables of a scheduler say."""
-
-    def __init__(self, num_processes: int) -> None:
-        """Choose a free port now, because each process gets a copy of this object; a single process needs none."""
-        super().__init__()
-        self._main_port = find_free_network_port() if num_processes > 1 else 0
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -66,8 +63,8 @@ class OwnProcesses(LightningEnvironment):
 
     @property
     def main_port(self) -> int:
-        """Return the port that was chosen, whether or not MASTER_PORT is set."""
-        return self._main_port
+        """Return no port, whether or not MASTER_PORT is set, because the processes meet by a file."""
+        return 0
 
     def node_rank(self) -> int:
         """Return 0, since there is one machine."""
@@ -78,19 +75,31 @@ class Processes(DDPStrategy):
     """Several processes by DDP; each stops when its parent process ends for any reason.
 
     torch asks the operating system for the same, but only after a process has imported everything, which takes
-    seconds.
+    seconds. The processes find each other by a file, since torch's server for that asks a name server for 127.0.0.1.
     """
 
-    def __init__(self) -> None:
-        """Create the strategy, which starts new processes rather than copies of this one."""
+    def __init__(self, meeting_place: str) -> None:
+        """Create the strategy, which starts new processes rather than copies of this one; the file must not exist."""
         super().__init__(start_method="spawn")
+        self.meeting_place = meeting_place
 
     def setup_environment(self) -> None:
         """Watch the parent, then wait for the other processes; SIGTERM ends that wait, and SIGINT would not."""
         threading.Thread(target=_stop_with_parent, daemon=True).start()
         protect_output()
-        for name in LEFT_OVER:
+        for name in INTERFACES:
             os.environ.pop(name, None)
+            if loopback := {"lo", "lo0"} & {interface for _, interface in socket.if_nameindex()}:
+                os.environ[name] = loopback.pop()
+        file_store = torch.distributed.FileStore  # pyright: ignore[reportPrivateImportUsage]
+        uses_cuda = self.root_device.type == "cuda"
+        torch.distributed.init_process_group(
+            "nccl" if uses_cuda else "gloo",
+            store=file_store(self.meeting_place, self.num_processes),
+            rank=self.local_rank,
+            world_size=self.num_processes,
+            device_id=self.root_device if uses_cuda else None,
+        )
         super().setup_environment()
 
 
@@ -115,7 +124,7 @@ def check_single_task() -> None:
 def single_process(accelerator: str) -> Fabric:
     """Return the Fabric of a measurement in the present process, whatever the variables of a scheduler say."""
     precision = resolve_precision("auto", accelerator)
-    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[OwnProcesses(1)])
+    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[OwnProcesses()])
 
 
 def launch(
@@ -139,14 +148,15 @@ def launch(
         InterruptedTraining: A signal ended the processes.
         TrainingFailed: One of several processes failed.
     """
-    environment = OwnProcesses(devices)
-    with forwarding_signals(devices) as caught:
+    several = devices > 1
+    meeting = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if several else contextlib.nullcontext("")
+    with forwarding_signals(devices) as caught, meeting as folder:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
-            strategy="auto" if devices == 1 else Processes(),
+            strategy=Processes(f"{folder}/processes") if several else "auto",
             precision=precision,
-            plugins=[environment],
+            plugins=[OwnProcesses()],
         )
         try:
             fabric.launch(partial(_run_task, task=task, run=run))
