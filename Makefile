@@ -1,6 +1,8 @@
 # Everything sets itself up: Python 3.11 or newer, and nothing else, is enough.
 PYTHON ?= python3
-VENV ?= .venv
+# Python makes no virtual environment in a folder whose path has a colon, so that one lies in the user's cache.
+VENV ?= $(if $(findstring :,$(CURDIR)),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/posecast-venv-$(CHECKSUM),.venv)
+CHECKSUM = $(firstword $(shell pwd | cksum))
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 

@@ -491,6 +491,7 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="damage-cache-")
-    for reader in sys.argv[1].split(","):
-        print(json.dumps(attempt(reader, int(sys.argv[2]), int(sys.argv[3]))), flush=True)
+    with tempfile.TemporaryDirectory(prefix="damage-cache-") as cache:
+        os.environ["XDG_CACHE_HOME"] = cache
+        for reader in sys.argv[1].split(","):
+            print(json.dumps(attempt(reader, int(sys.argv[2]), int(sys.argv[3]))), flush=True)

@@ -127,13 +127,12 @@ def network_calls(command: list[str], folder: Path) -> tuple[int, list[str]]:
 
     Args:
         command: Program and arguments.
-        folder: Folder in which it runs, and for the trace and its output. Modules are found as in this process.
+        folder: Folder in which it runs, and for the trace and its output.
     """
     trace = folder / "trace"
     with (folder / "output").open("wb") as output:
         words = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(trace), *command]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
+        done = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
     return done.returncode, trace.read_text(errors="replace").splitlines()
 
 

@@ -241,6 +241,11 @@ def use_every_command(folder: Path) -> None:
         assert main(words) == 0, words
 
 
+CALL = (
+    "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from tests import test_names; "
+    "getattr(test_names, sys.argv[2])(pathlib.Path(sys.argv[3]))"
+)
+"""Program that calls a function above; PYTHONPATH could not name a folder with a colon."""
 needs_strace = pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
 
 
@@ -249,7 +254,7 @@ needs_strace = pytest.mark.skipif(not can_trace(), reason="strace is not install
 def test_names_and_contents_open_no_socket(tmp_path: Path, use: str) -> None:
     (tmp_path / "clips").mkdir()
     fill(tmp_path / "clips")
-    status, sockets = sockets_of([sys.executable, "-m", "tests.test_names", use, "clips"], tmp_path)
+    status, sockets = sockets_of([sys.executable, "-c", CALL, str(Path(__file__).parents[1]), use, "clips"], tmp_path)
     assert sockets == []
     assert status == 0, (tmp_path / "output").read_text()[-2000:]
 
@@ -260,7 +265,3 @@ def test_trace_shows_the_sockets_of_child_processes(tmp_path: Path) -> None:
     status, sockets = sockets_of(["sh", "-c", f"{sys.executable} -c '{code}'; true"], tmp_path)
     assert status == 0
     assert len(sockets) == 1
-
-
-if __name__ == "__main__":
-    {"use_names": use_names, "use_every_command": use_every_command}[sys.argv[1]](Path(sys.argv[2]))

@@ -197,6 +197,8 @@ def first_short(cases: Sequence[str], count: int) -> list[Any]:
 )
 def test_letters_that_an_encoding_lacks_are_replaced(setting: str, folder: Path) -> None:
     variables = dict(word.split("=") for word in setting.split(" "))
+    if variables.get("PYTHONUTF8") == "0" and not __file__.isascii():
+        pytest.skip("Python cannot read the path of an editable installation there")
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), **variables}
     encoding = variables.get("PYTHONIOENCODING", "utf-8").partition(":")[0]
     for name, status in (("影片 data", 0), (b"R\xc2\xb2 \xff\n\x1b[31m", 2)):

@@ -4,7 +4,6 @@ import functools
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from posecast.config.overrides import build_config
@@ -12,6 +11,7 @@ from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.model.cuda_graphs import FIRST_CALLS, GraphedFunction
 from posecast.model.rollout import rollout
+from posecast.training.distributed import single_process
 from posecast.training.step import TrainStep
 
 from ..conftest import moving_square
@@ -47,7 +47,7 @@ def losses_of(config: Config, *, captures: bool) -> list[float]:
     Weights are not compared: where gradients are nearly zero, the direction of Adam's first steps depends on the
     rounding of a GPU's sums.
     """
-    learner = TrainStep(Fabric(accelerator="cuda", devices=1, precision="32-true"), config)
+    learner = TrainStep(single_process("cuda", "32-true"), config)
     for graphed in (*learner._graphed_passes.values(), learner._graphed_step):
         graphed.enabled = captures
     losses = []
@@ -70,7 +70,7 @@ def test_captured_updates_have_the_same_losses(recipe: str) -> None:
 @on_gpu
 @pytest.mark.parametrize("futures", [0, 1, 3])
 def test_captured_rollouts_are_the_same(tiny: Config, futures: int) -> None:
-    learner = TrainStep(Fabric(accelerator="cuda", devices=1, precision="32-true"), tiny)
+    learner = TrainStep(single_process("cuda", "32-true"), tiny)
     square = moving_square(20)
     rollouts = []
     for captures in (True, False):

@@ -3,7 +3,9 @@
 import pytest
 from lightning_fabric import Fabric
 
+from posecast.training.distributed import single_process
+
 
 @pytest.fixture
 def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return single_process("cpu", "32-true")

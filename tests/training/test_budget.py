@@ -6,12 +6,12 @@ import time
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
 from posecast.training.budget import Pacer, measured_pacer
+from posecast.training.distributed import single_process
 from posecast.training.plan import new_plan
 from posecast.training.step import TrainStep
 
@@ -23,7 +23,7 @@ def footage() -> Footage:
 
 
 def test_measuring_the_speed_changes_nothing(either: Config) -> None:
-    train_step = TrainStep(Fabric(accelerator="cpu", devices=1, precision="32-true"), either)
+    train_step = TrainStep(single_process("cpu", "32-true"), either)
     cutter = ClipCutter(footage().train, either.training.clip_length, either.networks.pose_window)
     minutes = dataclasses.replace(either.budget, steps=None, epochs=None, minutes=0.2)
     train_step.config = dataclasses.replace(either, budget=minutes)

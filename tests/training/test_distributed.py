@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from posecast.cli.main import main
 from posecast.config.schema import Config
@@ -21,6 +20,7 @@ from posecast.files import read_json_lines
 from posecast.model.checkpoint import read_config
 from posecast.training.batches import build_cutter
 from posecast.training.checkpoints import load_state, states
+from posecast.training.distributed import single_process
 from posecast.training.plan import Plan
 from posecast.training.schedules import kl_weight, learning_rate
 from posecast.training.shares import share_of
@@ -51,7 +51,7 @@ def test_two_processes_equal_two_halves_in_one_process(tiny: Config, tmp_path: P
 
 def weights_of_halves(config: Config, num_steps: int) -> dict[str, torch.Tensor]:
     """Return the weights after updates on the loss of both halves of a batch, each predicted separately."""
-    train_step = TrainStep(Fabric(accelerator="cpu", devices=1, precision="32-true"), config)
+    train_step = TrainStep(single_process("cpu", "32-true"), config)
     cutter = build_cutter(config, footage())
     step = 0
     for epoch in range(num_steps):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
@@ -20,6 +19,7 @@ from posecast.model.elbo import Gaussian
 from posecast.model.predictor import Predictor
 from posecast.model.priors import StationaryPrior
 from posecast.training.checkpoints import load_state
+from posecast.training.distributed import single_process
 from posecast.training.posthoc import (
     channel_pairs,
     correlation_time,
@@ -36,7 +36,7 @@ from ..conftest import TINY, TINY_LAB4, moving_square
 
 
 def trained(config: Config, recordings: Sequence[Recording], num_updates: int = 4) -> TrainStep:
-    train_step = TrainStep(Fabric(accelerator="cpu", devices=1), config)
+    train_step = TrainStep(single_process("cpu", "32-true"), config)
     cutter = ClipCutter(recordings, config.training.clip_length, config.networks.pose_window)
     for step, plan in enumerate(cutter.epoch(2 * num_updates, 2, seed=0, epoch=0)):
         train_step.update(

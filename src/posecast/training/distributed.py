@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from posecast.errors import InputError, InterruptedTraining, TrainingFailed
-from posecast.model.device import available_cores, machine_profile, processor_name, resolve_precision
+from posecast.model.device import Precision, available_cores, machine_profile, processor_name, resolve_precision
 from posecast.system.output import protect_output
 from posecast.training.checkpoints import writer_lock
 from posecast.training.signals import forwarding_signals
@@ -121,10 +121,10 @@ def check_single_task() -> None:
             )
 
 
-def single_process(accelerator: str) -> Fabric:
-    """Return the Fabric of a measurement in the present process, whatever the variables of a scheduler say."""
-    precision = resolve_precision("auto", accelerator)
-    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[OwnProcesses()])
+def single_process(accelerator: str, precision: Precision = "auto") -> Fabric:
+    """Return the Fabric of the present process alone, whatever the variables of a scheduler say."""
+    resolved = resolve_precision(precision, accelerator)
+    return Fabric(accelerator=accelerator, devices=1, precision=resolved, plugins=[OwnProcesses()])
 
 
 def launch(
