@@ -73,7 +73,13 @@ def scores(num_frames: int = 40) -> dict[str, Any]:
         },
         "reconstruction": {"psnr_db": 33.217, "note": "uses the posterior, which sees the target: not a prediction"},
         "drift": {"frames": 100, "last_psnr_db": 29.2, "restarted_psnr_db": 29.61, "difference_db": 0.41},
-        "baselines": {"copy_first_frame": 15.4, "mean_frame": None, "nearest_pose": 25.12},
+        "baselines": {
+            "copy_first_frame": 15.4,
+            "mean_frame": None,
+            "nearest_pose": 25.12,
+            "mean_of_8_nearest_poses": 26.47,
+        },
+        "generative": {"explained": 0.24, "supplied": 0.06, "ratio": 0.25, "ratio_standard_error": 0.03},
     }
 
 
@@ -148,8 +154,11 @@ def test_the_page_of_a_run_shows_its_scores_and_their_definitions(tmp_path: Path
     run = make_run(tmp_path / "dance")
     write_report([run], tmp_path / "new" / "report.html")
     page = page_of(tmp_path / "new" / "report.html")
-    for text in ("dance", "31.23", "30.35", "30.46", "0.951", "25.12", "15.40", "Best of 10 futures"):
+    for text in ("dance", "31.23", "30.35", "30.46", "0.951", "25.12", "26.47", "15.40", "Best of 10 futures"):
         assert text in page.text
+    for text in ("posterior 24.00", "prior 6.00", "supplied by explained: 0.25 ± 0.03"):
+        assert text in page.text
+    assert ("style", "width:25.0%") in page.attributes  # z supplies a quarter of what it explains
     for text in ("10*log10(1/MSE) dB per frame", "cpu, x86_64", "3.0 minutes, 6 epochs", "training.clip_length"):
         assert text in page.text
     assert (

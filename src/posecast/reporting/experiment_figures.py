@@ -20,7 +20,7 @@ from posecast.errors import printable
 from posecast.experiments.statistics import Outcome, estimate
 from posecast.files import replacing
 from posecast.reporting.plots import Curve, LineStyle, Panel, draw
-from posecast.reporting.run_report import BASELINES
+from posecast.reporting.run_report import DRAWN_BASELINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +98,7 @@ def drawings_of(results: Sequence[Outcome]) -> list[Drawing]:
         for name, title, panels in over_epochs
     ]
     runs = [run for outcome in results for run in outcome.runs.values()]
-    levels = [estimate([run.score("baselines", key) for run in runs]).mean for key in BASELINES]
+    levels = [estimate([run.score("baselines", key) for run in runs]).mean for key in DRAWN_BASELINES]
     title = (
         f"PSNR along the frames (moving mean over {SMOOTHED_FRAMES}); grey: nearest training pose (dashed), "
         "mean frame (dash-dotted), first frame (dotted)"

@@ -23,8 +23,9 @@ from posecast.reporting.plots import COLOURS, Curve
 MARKER = b"<!-- posecast report -->"
 """Comment at the start of every page, written by `templates/base.html.j2`."""
 KINDS = ("mean", "sample", "best")
-BASELINES = ("nearest_pose", "mean_frame", "copy_first_frame")
-"""Keys in scores.json; plots draw them as dashed, dash-dotted and dotted lines."""
+DRAWN_BASELINES = ("nearest_pose", "mean_frame", "copy_first_frame")
+"""Keys in scores.json of the baselines that plots draw, as dashed, dash-dotted and dotted lines."""
+BASELINES = (*DRAWN_BASELINES, "mean_of_8_nearest_poses")
 FRAME_COLOURS = {"prior mean": COLOURS[0], "average of the futures": COLOURS[1], "best future": COLOURS[2]}
 PANELS = (
     ("Loss", "loss"),
@@ -106,6 +107,7 @@ def _run_values(run: Run) -> dict[str, Any]:
         "baselines_db": baselines_db,
         "largest_prediction_db": _largest(psnr_db.values()),
         "largest_db": _largest([*psnr_db.values(), *baselines_db.values()]),
+        "generative": _generative(run),
         "facts": _facts(run),
         "frame_figures": _frame_figures(run),
         "frame_colours": FRAME_COLOURS,
@@ -114,6 +116,16 @@ def _run_values(run: Run) -> dict[str, Any]:
         "latent": latent_values(run),
         "configuration": {name: str(value) for name, value in flattened(dict(run.config)).items()},
     }
+
+
+def _generative(run: Run) -> dict[str, Any] | None:
+    """Return what z explains and supplies of the squared error, in percent, or None where futures were not compared."""
+    ratio, error = (run.score("generative", key) for key in ("ratio", "ratio_standard_error"))
+    if not math.isfinite(ratio):
+        return None
+    shares = {key: 100 * run.score("generative", key) for key in ("explained", "supplied")}
+    standard_error = error if math.isfinite(error) else None
+    return {**shares, "largest": _largest(shares.values()), "ratio": ratio, "standard_error": standard_error}
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -163,7 +175,7 @@ def _training_figures(runs: Sequence[Run], colours: dict[str, str]) -> list[Inli
 def _frame_figures(run: Run) -> list[InlineFigure]:
     """Draw the PSNR of each predicted frame, one figure for each sequence."""
     sequences = run.scores.get("sequences")
-    levels = [run.score("baselines", key) for key in BASELINES]
+    levels = [run.score("baselines", key) for key in DRAWN_BASELINES]
     mean, sample, best = FRAME_COLOURS.values()
     colours = {"sample": sample, "best": best, "mean": mean}  # the mean is drawn last, on top
     figures = []
