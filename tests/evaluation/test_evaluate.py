@@ -12,6 +12,7 @@ import torch
 from posecast.config.schema import Config
 from posecast.data.recordings import Recording
 from posecast.evaluation import evaluate as evaluate_module
+from posecast.evaluation.energies import gradient_energy, video_energies
 from posecast.evaluation.evaluate import evaluate, mean_rollout, measure_drift
 from posecast.evaluation.metrics import psnr_db
 from posecast.model.predictor import Predictor
@@ -57,21 +58,30 @@ def with_noise(recording: Recording) -> Recording:
     return dataclasses.replace(recording, frames=frames)
 
 
+def flicker(predictor: Predictor, recording: Recording) -> float:
+    rolled_out = np.concatenate((recording.frames[:1], mean_rollout(predictor, recording)))
+    return video_energies(rolled_out).flicker / video_energies(recording.frames).flicker
+
+
 def test_scores_agree_with_their_definitions(predictor: Predictor) -> None:
     recordings = [moving_square(12, seed=1), moving_square(20, seed=2)]
     scores = evaluate(predictor, recordings, training=[moving_square(30)], futures=3, seed=4)
     content = scores.as_json()
     json.dumps(content, allow_nan=False)
     assert [sequence["frames"] for sequence in content["sequences"]] == [11, 19]
-    sampled = []
+    sampled, sharpness = [], []
     for index, recording in enumerate(recordings):
         frames = predict(predictor, recording.frames[0], recording.poses, seed=4, sequence=index, futures=3)
         stacked = np.stack(list(frames))[1:]  # [T-1, N, H, W, 3]
         sampled.append(np.stack([psnr_db(stacked[:, n], recording.frames[1:]) for n in range(3)], 1))
+        true = video_energies(recording.frames).sharpness
+        sharpness.append(np.mean([gradient_energy(stacked[:, n]).mean() for n in range(3)]) / true)
     for sequence, expected in zip(content["sequences"], sampled, strict=True):
         best = expected.mean(0).argmax()
         assert sequence["psnr_db"]["sample"] == pytest.approx(expected.mean(1))
         assert sequence["psnr_db"]["best"] == pytest.approx(expected[:, best])
+    assert content["summary"]["sharpness"]["sample"] == pytest.approx(np.mean(sharpness))
+    assert content["summary"]["flicker"]["mean"] == pytest.approx(np.mean([flicker(predictor, r) for r in recordings]))
     summary = content["summary"]["psnr_db"]
     assert summary["sample"] == pytest.approx(np.mean([psnrs.mean() for psnrs in sampled]))
     assert summary["best"] >= summary["sample"]

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from posecast.video.extract import Extracted
 
 BASELINES = {
-    "copy_first_frame": "copying the first frame",
-    "mean_frame": "the mean training frame",
-    "nearest_pose": "the frame of the nearest training pose map",
-    "mean_of_8_nearest_poses": "the mean of the frames of the 8 nearest",
+    "copy_first_frame": "first frame, copied",
+    "mean_frame": "mean training frame",
+    "nearest_pose": "frame of the nearest pose",
+    "mean_of_8_nearest_poses": "mean frame of the 8 nearest poses",
 }
 
 
@@ -52,6 +52,7 @@ def print_scores(scores: Scores) -> None:
         f"prediction. Its latent: {reconstruction.rate_nats:.2f} nats per frame, {reconstruction.active_units} of "
         f"{reconstruction.num_units} units active."
     )
+    _print_explained(scores, console)
     _print_calibration(scores, console)
     if scores.factors:
         print_factors(scores.factors, console)
@@ -62,25 +63,34 @@ def _score_table(scores: Scores) -> Table:
     table = Table(title=f"{scores.split}: {frames} frames, each sequence predicted from one photo")
     table.add_column("prediction")
     table.add_column("PSNR, dB", justify="right")
-    table.add_column("SSIM", justify="right")
+    for heading in ("SSIM", "sharpness", "flicker"):
+        table.add_column(heading, justify="right")
     for kind, label in (
         ("mean", "prior mean"),
         ("sample", f"average of {scores.futures} samples"),
-        ("best", f"best of {scores.futures} samples (selected with the truth)"),
+        ("best", f"best of {scores.futures} samples, by the truth"),
     ):
-        table.add_row(label, f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}")
+        metrics = f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}"
+        table.add_row(label, *metrics, *(decimals(scores.detail(kind, detail)) for detail in ("sharpness", "flicker")))
     table.add_section()
     for name, value in scores.baselines.items():
         table.add_row(BASELINES[name], "-" if value is None else f"{value:.2f}", "")
-    table.add_section()
-    explained = scores.explained
-    for label, value, unit in (
-        ("z from the posterior explains, of the squared error", 100 * explained.explained, " %"),
-        ("z from the prior supplies, of the squared error", 100 * explained.supplied, " %"),
-        ("ratio of both (1 for a right model)", explained.ratio, ""),
-    ):
-        table.add_row(label, f"{value:.{1 if unit else 2}f}{unit}" if math.isfinite(value) else "-", "")
     return table
+
+
+def _print_explained(scores: Scores, console: Console) -> None:
+    explained = scores.explained
+    if math.isfinite(explained.explained):
+        console.print(
+            f"Of the squared error, z from the posterior explains {100 * explained.explained:.1f} %, and z from the "
+            f"prior supplies {100 * explained.supplied:.1f} %. Generative ratio {decimals(explained.ratio)}; 1 for a "
+            "right model."
+        )
+
+
+def decimals(value: float) -> str:
+    """Return a number with two decimals, or a dash where it is not finite."""
+    return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def _print_calibration(scores: Scores, console: Console) -> None:

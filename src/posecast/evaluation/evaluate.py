@@ -21,7 +21,7 @@ from posecast.evaluation.calibration import mean_coverage
 from posecast.evaluation.explained_error import ExplainedError
 from posecast.evaluation.factor_evidence import FactorEvidence, factor_evidence
 from posecast.evaluation.factor_probe import FactorProbe
-from posecast.evaluation.future_scores import FutureStatistics, score_futures
+from posecast.evaluation.future_scores import FutureStatistics, energies_by_kind, score_futures
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
 from posecast.evaluation.posterior import Advance, Observed, observe, reconstruct
 from posecast.evaluation.scores import DRIFT_FRAMES, Drift, FrameScores, Scores, SequenceScores
@@ -220,6 +220,7 @@ def _score_sequence(
         best=FrameScores(futures.psnr_db[:, best], futures.ssim[:, best]),
         best_future=best,
         futures_psnr_db=by_future,
+        energies=energies_by_kind(recording, mean, futures, best),
     )
 
 

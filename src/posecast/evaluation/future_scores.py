@@ -13,6 +13,7 @@ import numpy as np
 
 from posecast.data.recordings import Recording
 from posecast.evaluation.calibration import DITHER, Calibration
+from posecast.evaluation.energies import Energies, change_energy, gradient_energy, video_energies
 from posecast.evaluation.explained_error import FutureMoments, future_moments
 from posecast.evaluation.factor_probe import FactorProbe
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
@@ -29,6 +30,14 @@ class FutureScores:
 
     psnr_db: np.ndarray
     ssim: np.ndarray
+    gradient: np.ndarray
+    change: np.ndarray
+    """Mean squared differences between neighbouring pixels, and from the frame before."""
+
+    def energies(self, future: int | None = None) -> Energies:
+        """Return the energies of one future, or the mean of those of all."""
+        rows = slice(None) if future is None else future
+        return Energies(float(self.gradient[:, rows].mean()), float(self.change[:, rows].mean()))
 
 
 class FutureStatistics:
@@ -91,13 +100,24 @@ def score_futures(frames: Iterator[Pixels], statistics: FutureStatistics, advanc
         statistics: Statistics to update.
         advance: Called with the number of frames of each time step.
     """
-    psnr_rows, ssim_rows = [], []
+    rows: list[tuple[np.ndarray, ...]] = []
+    previous = np.empty(0, np.uint8)
     for instant, futures in enumerate(frames):
         advance(len(futures))
-        if instant == 0:
-            continue
-        truth = np.broadcast_to(statistics.recording.frames[instant], futures.shape)
-        psnr_rows.append(psnr_db(futures, truth))
-        ssim_rows.append(ssim(futures, truth))
-        statistics.add(instant, futures)
-    return FutureScores(np.stack(psnr_rows), np.stack(ssim_rows))
+        if instant > 0:
+            truth = np.broadcast_to(statistics.recording.frames[instant], futures.shape)
+            energies = gradient_energy(futures), change_energy(futures, previous)
+            rows.append((psnr_db(futures, truth), ssim(futures, truth), *energies))
+            statistics.add(instant, futures)
+        previous = futures.copy()
+    return FutureScores(*(np.stack(columns) for columns in zip(*rows, strict=True)))
+
+
+def energies_by_kind(recording: Recording, mean: Pixels, futures: FutureScores, best: int) -> dict[str, Energies]:
+    """Return the energies of the truth, of the rollout `mean` (frames 2..T), of all futures and of the best one."""
+    return {
+        "truth": video_energies(recording.frames),
+        "mean": video_energies(np.concatenate((recording.frames[:1], mean))),
+        "sample": futures.energies(),
+        "best": futures.energies(best),
+    }

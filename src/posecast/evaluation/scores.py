@@ -6,7 +6,7 @@ In: measured numbers. Out: `Scores` and its JSON. Next: `evaluate.py`, which mea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from posecast.evaluation.bounds import BOUND_DEFINITION, Bounds
 from posecast.evaluation.calibration import CALIBRATION_DEFINITION, LEVELS, Coverage, expected_best
+from posecast.evaluation.energies import DETAIL_DEFINITION, Detail, Energies
 from posecast.evaluation.explained_error import GENERATIVE_DEFINITION, ExplainedError
 from posecast.evaluation.factor_evidence import FactorEvidence
 from posecast.evaluation.metrics import PSNR_DEFINITION, SSIM_DEFINITION
@@ -25,6 +26,7 @@ DRIFT_FRAMES = 100
 KINDS = ("mean", "sample", "best")
 """Predictions that are scored: the prior mean, the average of N futures, and the best of them."""
 METRICS = ("psnr_db", "ssim")
+DETAILS: tuple[Detail, ...] = ("sharpness", "flicker")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class SequenceScores:
     best_future: int
     futures_psnr_db: Float[np.ndarray, " N"]
     """Mean over frames of each future."""
+    energies: Mapping[str, Energies]
+    """Energies of the frames of each of `KINDS`, and of the truth."""
 
     def frame_scores(self, kind: str, metric: str) -> np.ndarray:
         """Return one of `METRICS` of frames 2..T, for one of `KINDS`."""
@@ -95,6 +99,11 @@ class Scores:
         """Return the mean of one of `METRICS` over frames, then over sequences, for one of `KINDS`."""
         return float(np.mean([sequence.frame_scores(kind, metric).mean() for sequence in self.sequences]))
 
+    def detail(self, kind: str, detail: Detail) -> float:
+        """Return the sharpness or flicker of one of `KINDS` by that of the truth; NaN where the truth has none."""
+        pairs = [[getattr(sequence.energies[key], detail) for key in (kind, "truth")] for sequence in self.sequences]
+        return float(np.mean([predicted / true if true else np.nan for predicted, true in pairs]))
+
     def best_of(self) -> list[float]:
         """Return the expected PSNR of the best of n futures for n = 1..N, as the mean over sequences."""
         return np.mean([expected_best(sequence.futures_psnr_db) for sequence in self.sequences], axis=0).tolist()
@@ -110,8 +119,10 @@ class Scores:
             "sequences": [_sequence_json(sequence) for sequence in self.sequences],
             "summary": {
                 **{metric: {kind: self.summary(kind, metric) for kind in KINDS} for metric in METRICS},
+                **{detail: finite({kind: self.detail(kind, detail) for kind in KINDS}) for detail in DETAILS},
                 "futures": self.futures,
             },
+            "detail": DETAIL_DEFINITION,
             "reconstruction": {"psnr_db": self.reconstruction.psnr_db, "note": RECONSTRUCTION_NOTE},
             "latent": {
                 "rate_nats": self.reconstruction.rate_nats,
