@@ -103,7 +103,7 @@ def _run_values(run: Run) -> dict[str, Any]:
         "scored": bool(run.scores),
         "num_futures": run.score("summary", "futures"),
         "psnr_db": psnr_db,
-        "ssim": {kind: run.score("summary", "ssim", kind) for kind in KINDS},
+        **{key: {kind: run.score("summary", key, kind) for kind in KINDS} for key in ("ssim", "sharpness", "flicker")},
         "baselines_db": baselines_db,
         "largest_prediction_db": _largest(psnr_db.values()),
         "largest_db": _largest([*psnr_db.values(), *baselines_db.values()]),
