@@ -158,7 +158,13 @@ def test_the_page_of_a_run_shows_its_scores_and_their_definitions(tmp_path: Path
     page = page_of(tmp_path / "new" / "report.html")
     for text in ("dance", "31.23", "30.35", "30.46", "0.951", "25.12", "26.47", "15.40", "Best of 10 futures"):
         assert text in page.text
-    for text in ("0.951 0.71 –", "0.942 0.73 1.62", "posterior 24.00", "prior 6.00", "supplied by explained: 0.25 ± 0.03"):
+    for text in (
+        "0.951 0.71 –",
+        "0.942 0.73 1.62",
+        "posterior 24.00",
+        "prior 6.00",
+        "supplied by explained: 0.25 ± 0.03",
+    ):
         assert text in page.text
     assert ("style", "width:25.0%") in page.attributes  # z supplies a quarter of what it explains
     for text in ("10*log10(1/MSE) dB per frame", "cpu, x86_64", "3.0 minutes, 6 epochs", "training.clip_length"):

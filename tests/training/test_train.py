@@ -134,7 +134,7 @@ def test_a_repetition_needs_the_same_footage_and_initial_weights(tiny: Config, t
         train(other, changed, tmp_path / "again", repeat=tmp_path / "run", start_from=tmp_path / "origin")
     with pytest.raises(InputError, match="--from"):
         train(other, footage(), tmp_path / "again", repeat=tmp_path / "run")
-    with pytest.raises(InputError, match="without --from"):
+    with pytest.raises(InputError, match="from random weights"):
         train(tiny, footage(), tmp_path / "again", repeat=tmp_path / "origin", start_from=tmp_path / "run")
     assert not (tmp_path / "again").exists()
     train(other, footage(), tmp_path / "again", repeat=tmp_path / "run", start_from=tmp_path / "origin")

@@ -15,6 +15,7 @@ RECIPES: dict[str, Config] = {
         "anchored",
         Anchored(attention=2, feedback="none", pose_blocks=1, finest_blocks=0),
         training=Training(
+            initial_weights="dancers",
             clip_length=2,
             batch_size=14,
             optimizer="muon",
@@ -49,6 +50,7 @@ _FED_BACK = dataclasses.replace(
     networks=Anchored(attention=2),
     training=dataclasses.replace(
         RECIPES["anchored"].training,
+        initial_weights="random",
         clip_length=8,
         batch_size=4,
         clip_length_curriculum=(0.01, 0.5, 1.0),

@@ -138,6 +138,11 @@ class Bound:
 class Training:
     """Settings of the training loop."""
 
+    initial_weights: Literal["random", "dancers"] = setting(
+        "random",
+        "Weights to start from: random, or those of a training on synthetic dancers (random if the networks have other "
+        "shapes).",
+    )
     clip_length: int = setting(8, "Frames in a clip; the first is given, the others are predicted.", ge=2, le=100_000)
     batch_size: int = setting(8, "Clips in an update, over all processes.", ge=1, le=100_000)
     clips_per_epoch: int = setting(0, "Clips in an epoch; 0: training frames divided by clip length.", ge=0, le=10**9)

@@ -114,8 +114,10 @@ def check_circumstances(record: Record, requested: Circumstances, *, from_the_st
             "new run with --from."
         )
     if from_the_start and record.initial != requested.initial:
-        origin = "without --from" if record.initial is None else f"--from weights with the digest {record.initial}"
-        raise InputError(f"This run was started {origin}; start it the same way.")
+        then, now = (
+            f"weights {digest}" if digest else "random weights" for digest in (record.initial, requested.initial)
+        )
+        raise InputError(f"This run was started from {then}, not from {now}; give the same --from, or leave it out.")
 
 
 def _difference(fingerprint: str | None) -> str:

@@ -20,30 +20,24 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from posecast.config.schema import Config, Lab4
+from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage
-from posecast.errors import InputError
 from posecast.files import claim_folder, read_json_lines
 from posecast.model.checkpoint import (
     RUN_FILES,
     RUN_MARKER,
-    WEIGHTS,
     digest_of,
-    fit_weights,
-    load_weights,
     read_config,
     write_config,
 )
 from posecast.model.device import Precision, machine_profile, resolve_device, resolve_precision
-from posecast.model.lab4_checkpoint import named_as_ours, read_checkpoint
-from posecast.model.predictor import Predictor
 from posecast.model.threads import operator_threads
-from posecast.system.names import check_contents
 from posecast.training.batches import build_cutter, check_divisible, footage_seen
 from posecast.training.budget import Pacer, first_plan, measured_pacer
 from posecast.training.checkpoints import LOCKS, load_state, states, training_lock, write_log
 from posecast.training.distributed import check_single_task, launch, machine_facts
+from posecast.training.initial_weights import starting_weights
 from posecast.training.loop import TrainSession, fit
 from posecast.training.resume import Circumstances, Record, check_circumstances, check_same, read_record
 from posecast.training.signals import stop_requests
@@ -99,7 +93,8 @@ def train(
         device: "auto", "cpu", "cuda" or "mps".
         devices: Number of processes, each with its own GPU if the device is "cuda".
         precision: "32-true" or "bf16-mixed"; "auto" takes the faster one, or that of the run to resume or to repeat.
-        start_from: Folder of a run whose weights to start from, or for `lab4` a checkpoint of the course's code.
+        start_from: Folder of a run whose weights to start from, or for `lab4` a checkpoint of the course's code;
+            takes precedence over the setting `initial_weights`.
         repeat: Folder of a run whose planned updates to make again, from the same footage and initial weights.
         resume: Whether to continue the run in `out`. If nothing was saved there, it starts; if it is finished, nothing
             happens.
@@ -119,7 +114,7 @@ def train(
     clips = read_clips(config, footage)
     visible, cutter = clips
     cutter.first(config.training.fast_share if config.training.fast_epochs else 1.0)  # raises errors early
-    initial = initial_weights(Path(start_from), Predictor(config)) if start_from is not None else None
+    initial = starting_weights(config, Path(start_from) if start_from is not None else None)
     requested = Circumstances(devices, precision, visible.fingerprints, digest_of(initial) if initial else None)
     record = dataclasses.replace(read_record(Path(repeat)), repeated=True) if repeat is not None else None
     if record and not force:
@@ -152,30 +147,6 @@ def read_clips(config: Config, footage: Footage | Callable[[], Footage]) -> tupl
     """Return the part of the footage that a run uses, and the cutter of its training clips."""
     visible = footage_seen(config, footage)
     return visible, build_cutter(config, visible)
-
-
-def initial_weights(origin: Path, predictor: Predictor) -> dict[str, Tensor]:
-    """Read the weights of a run folder, or of a checkpoint of the course's code.
-
-    Args:
-        origin: Folder of the run, or file of the checkpoint.
-        predictor: Predictor that the weights must fit; they are loaded into it.
-
-    Raises:
-        InputError: There are no such weights, or they do not fit.
-    """
-    if origin.is_dir():
-        check_contents(origin, (WEIGHTS,))
-        origin = origin / WEIGHTS
-        weights = load_weights(origin)
-    elif isinstance(predictor.config.networks, Lab4):
-        weights = named_as_ours(read_checkpoint(origin), predictor)
-    elif not origin.exists():
-        raise InputError(f"There is no {origin}; expected a run folder to start from.")
-    else:
-        raise InputError(f"{origin} is no run folder; only recipe 'lab4' starts from a checkpoint of the course.")
-    fit_weights(predictor, weights, origin)
-    return weights
 
 
 def _resumable_record(run: Path, config: Config, requested: Circumstances, force: bool) -> Record:
