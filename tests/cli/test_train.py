@@ -62,6 +62,6 @@ def test_demo_writes_data_run_and_report_and_can_be_repeated(
     command = ["demo", "--out", str(out), "--minutes", "0.05", "--size", "16x16", "--frames", "40"]
     for _ in range(2):
         assert main(command) == 0
-    assert "nearest training pose map" in capsys.readouterr().out
+    assert "frame of the nearest pose" in capsys.readouterr().out
     for name in ("data/hidden.npz", "run/scores.json", "report.html"):
         assert (out / name).is_file()

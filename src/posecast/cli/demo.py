@@ -17,6 +17,7 @@ from posecast.config.schema import Budget, Config, parse_size
 from posecast.data.cache import load_footage
 from posecast.data.dancer.dataset import Choreography, write_synthetic
 from posecast.data.recordings import Footage, Recording
+from posecast.errors import counted
 from posecast.evaluation.evaluate import EvaluationOptions, evaluate
 from posecast.evaluation.evaluate_run import score_run
 from posecast.evaluation.scores import Scores
@@ -88,7 +89,8 @@ def demo(
     left = deadline + OVERRUN_SHARE * 60.0 * minutes - time.monotonic()
     futures = futures_within(left, frame_s, len(recording))
     remark = "" if futures == FUTURES[0] else f" (not {FUTURES[0]}: this machine is slow)"
-    notify(f"Rolling out {len(recording) - 1} frames from one photo: the prior mean, then {futures} futures{remark}")
+    predicted = counted(len(recording) - 1, "frame")
+    notify(f"Rolling out {predicted} from one photo: the prior mean, then {counted(futures, 'future')}{remark}")
     with counting("rolling out") as progress:
         options = EvaluationOptions(futures=futures, seed=config.seed)
         scores = score_run(out / "run", out / "data", options, progress=progress)

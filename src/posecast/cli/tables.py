@@ -60,15 +60,16 @@ def print_scores(scores: Scores) -> None:
 
 def _score_table(scores: Scores) -> Table:
     frames = sum(len(sequence.mean.psnr_db) for sequence in scores.sequences)
-    table = Table(title=f"{scores.split}: {frames} frames, each sequence predicted from one photo")
+    table = Table(title=f"{scores.split}: {counted(frames, 'frame')}, each sequence predicted from one photo")
+    samples = counted(scores.futures, "sample")
     table.add_column("prediction")
     table.add_column("PSNR, dB", justify="right")
     for heading in ("SSIM", "sharpness", "flicker"):
         table.add_column(heading, justify="right")
     for kind, label in (
         ("mean", "prior mean"),
-        ("sample", f"average of {scores.futures} samples"),
-        ("best", f"best of {scores.futures} samples, by the truth"),
+        ("sample", f"average of {samples}"),
+        ("best", f"best of {samples}, by the truth"),
     ):
         metrics = f"{scores.summary(kind, 'psnr_db'):.2f}", f"{scores.summary(kind, 'ssim'):.4f}"
         table.add_row(label, *metrics, *(decimals(scores.detail(kind, detail)) for detail in ("sharpness", "flicker")))
