@@ -14,9 +14,16 @@ from posecast.data.recordings import Footage
 from posecast.evaluation.baselines import baselines
 from posecast.evaluation.evaluate import mean_rollout
 from posecast.evaluation.metrics import psnr_db
+from posecast.experiments.grids import GRIDS, configurations
 from posecast.model.checkpoint import digest_of, load_weights, read_config
 from posecast.model.predictor import Predictor
-from posecast.training.initial_weights import OF_DANCERS, starting_weights, weights_of_dancers
+from posecast.training.initial_weights import (
+    OF_DANCERS,
+    lacks_its_weights,
+    note_on_weights,
+    starting_weights,
+    weights_of_dancers,
+)
 from posecast.training.train import train
 
 from .runs import footage
@@ -40,6 +47,23 @@ def test_networks_of_another_shape_start_from_random_weights(changes: dict[str, 
     config = build_config(flags=changes)
     assert config.training.initial_weights == "dancers"
     assert starting_weights(config, None) is None
+    assert lacks_its_weights(config)
+
+
+def test_a_comparison_of_different_starts_is_remarked_on() -> None:
+    default, other, lab4 = RECIPES["anchored"], build_config(flags={"pose_window": 0}), RECIPES["lab4"]
+    assert not lacks_its_weights(default)
+    assert not lacks_its_weights(lab4)
+    assert note_on_weights({"a": default, "b": build_config(flags={"learning_rate": 1e-3})}) is None
+    assert note_on_weights({"a": other, "b": lab4}) is None
+    sentence = note_on_weights({"a": default, "b": other})
+    assert sentence is not None
+    assert "random weights (b)" in sentence
+
+
+def test_the_built_in_experiments_compare_equal_starts() -> None:
+    for grid in GRIDS.values():
+        assert note_on_weights(configurations(grid)) is None
 
 
 def test_weights_do_not_depend_on_the_size_of_the_images() -> None:

@@ -48,7 +48,10 @@ def experiment(
     from posecast.data.cache import load_footage
     from posecast.experiments.runner import carry_out, open_experiment
     from posecast.reporting.experiment_report import write_comparison
+    from posecast.training.initial_weights import note_on_weights
 
+    if sentence := note_on_weights(configs):
+        print_note(sentence)
     with counting("packing") as progress:
         load_footage(data, parse_size(next(iter(configs.values())).size), progress=progress)
     plan = open_experiment(

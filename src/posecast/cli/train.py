@@ -108,12 +108,15 @@ def train(
     from posecast.cli.progress_bars import counting
     from posecast.cli.training_callbacks import Callbacks, TensorBoardWriter, TrainingDisplay
     from posecast.data.cache import load_footage
+    from posecast.training.initial_weights import lacks_its_weights
     from posecast.training.train import train as train_run
 
     load = partial(load_footage, data.resolve(), parse_size(requested.size), threads=threads)
     with counting("packing") as progress:
         footage = load(progress=progress)
     print_machine(options.device)
+    if options.start_from is None and lacks_its_weights(requested):
+        print_note("The weights of dancers are for networks of other shapes, so training starts from random weights.")
     writers = (TensorBoardWriter(str(out / "tensorboard")),) if tensorboard else ()
     with closing(TrainingDisplay()) as display:
         # Each of several processes opens the packed data set by itself.

@@ -102,7 +102,7 @@ GRIDS = {
         Grid(
             "anchoring",
             "What does a real frame at every step give?",
-            (Setting("lab4", {}, recipe="lab4"), Setting("anchored", {}, recipe="anchored")),
+            (Setting("lab4", {}, recipe="lab4"), Setting("anchored", {"initial_weights": "random"}, recipe="anchored")),
         ),
     )
 }

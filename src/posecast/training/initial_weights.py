@@ -6,6 +6,7 @@ In: a configuration, and perhaps a run folder or a checkpoint. Out: weights by n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -31,10 +32,25 @@ def starting_weights(config: Config, start_from: Path | None) -> dict[str, Tenso
     Raises:
         InputError: There are no such weights, or they do not fit.
     """
-    predictor = Predictor(config)
     if start_from is not None:
-        return weights_from(start_from, predictor)
-    return weights_of_dancers(predictor) if config.training.initial_weights == "dancers" else None
+        return weights_from(start_from, Predictor(config))
+    return weights_of_dancers(Predictor(config)) if config.training.initial_weights == "dancers" else None
+
+
+def lacks_its_weights(config: Config) -> bool:
+    """Return whether a training starts from random weights because those of dancers have other shapes."""
+    return config.training.initial_weights == "dancers" and starting_weights(config, None) is None
+
+
+def note_on_weights(configs: Mapping[str, Config]) -> str | None:
+    """Return a sentence about configurations that would be compared although only some start from random weights."""
+    random = [name for name, config in configs.items() if starting_weights(config, None) is None]
+    if len(random) in (0, len(configs)):
+        return None
+    return (
+        f"Settings that start from random weights ({', '.join(random)}) are compared with settings that start from "
+        "weights of dancers; with initial_weights = random for all, only the settings differ."
+    )
 
 
 def weights_of_dancers(predictor: Predictor) -> dict[str, Tensor] | None:
