@@ -12,6 +12,7 @@ from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.clips import ClipCutter
 from posecast.data.recordings import Footage, Recording
+from posecast.evaluation.evaluate import mean_rollout
 from posecast.model.anchored import AnchoredNetworks
 from posecast.model.batchnorm import recompute_batchnorm
 from posecast.model.checkpoint import load_run
@@ -25,7 +26,7 @@ from posecast.training.posthoc import (
     correlation_time,
     fit_posthoc,
     fit_prior,
-    frame_posteriors,
+    frame_readings,
     slow_directions,
 )
 from posecast.training.step import TrainStep
@@ -114,13 +115,14 @@ def test_z_is_standardised_and_decoded_frames_stay_the_same() -> None:
     last = networks.posterior_head.layers[-1]
     assert isinstance(last, torch.nn.Conv2d)
     last.weight[:4] *= 100.0  # a range far from 1
+    last.bias[4:] = -8.0  # precise readings
     before = {name: value.clone() for name, value in predictor.state_dict().items()}
     fitted = fit_posthoc(predictor, recordings)
     assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
     pairs = zip(fitted.parameters(), fit_posthoc(predictor, recordings).parameters(), strict=True)
     assert all(torch.equal(first, second) for first, second in pairs)
     assert isinstance(fitted.networks, AnchoredNetworks)
-    posteriors = [frame_posteriors(fitted, fitted.networks, recording, 1) for recording in recordings]
+    posteriors = [frame_readings(fitted, fitted.networks, recording, 1) for recording in recordings]
     means = np.concatenate([mean for mean, _ in posteriors])
     assert means.mean(0) == pytest.approx(np.zeros(4), abs=1e-2)
     covariance = np.cov(means.T)
@@ -141,7 +143,7 @@ def test_z_is_standardised_and_decoded_frames_stay_the_same() -> None:
         assert isinstance(posterior, Gaussian)
         return networks.decode(current, condition, posterior.mean)
 
-    torch.testing.assert_close(decoded(fitted.networks), decoded(networks), atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(decoded(fitted.networks), decoded(networks), atol=2e-3, rtol=1e-2)
 
 
 def test_the_kept_weights_of_a_run_have_a_fitted_prior(tmp_path: Path) -> None:
@@ -151,13 +153,31 @@ def test_the_kept_weights_of_a_run_have_a_fitted_prior(tmp_path: Path) -> None:
     kept = load_run(tmp_path / "run")
     assert isinstance(kept.networks, AnchoredNetworks)
     with torch.no_grad():
-        means, _ = frame_posteriors(kept, kept.networks, recordings[0], 1)
+        means, _ = frame_readings(kept, kept.networks, recordings[0], 1)
     assert means.mean(0) == pytest.approx(np.zeros(4), abs=0.02)
     state = load_state(tmp_path / "run")
     assert state is not None
     averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
     name = "networks.posterior_head.layers.3.weight"
     assert not torch.equal(averaged[name], kept.state_dict()[name])  # training continues without the fit
+
+
+@torch.no_grad()
+def test_a_channel_that_frames_tell_nothing_about_does_not_move_the_mean() -> None:
+    recordings = [moving_square(60, seed=1), moving_square(40, seed=2)]
+    predictor, networks = stationary()
+    last = networks.posterior_head.layers[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    assert last.bias is not None
+    last.bias[0], last.bias[4] = 30.0, 40.0  # a mean of 30, and a variance of 3,000
+    last.weight[4].zero_()
+
+    def at_the_prior_mean(predictor: Predictor) -> np.ndarray:
+        return mean_rollout(predictor, recordings[0])[-1]
+
+    before = at_the_prior_mean(predictor).astype(int)
+    fitted = fit_posthoc(predictor, recordings)
+    assert np.abs(at_the_prior_mean(fitted) - before).max() <= 3
 
 
 @torch.no_grad()

@@ -101,15 +101,15 @@ class AnchoredNetworks(Networks):
         """
         if not self.stationary:
             return super().begin(first, condition, noise)
-        empty = self.empty_memory(len(first[-1]), first[-1].device)
+        empty = self.empty_memory(first[-1].shape[0], first[-1].device)
         p, _ = self.prior((), condition, empty)
         q = self.posterior(first, (), condition, p)
-        num_drawn = 0 if noise is None else len(noise)
+        num_drawn = 0 if noise is None else noise.shape[0]
         z = q.mean
         if noise is not None:
             drawn = Gaussian(q.mean[:num_drawn], q.log_variance[:num_drawn]).sample(noise)
             z = torch.cat((drawn, q.mean[num_drawn:]))
-        rate = torch.where(torch.arange(len(z), device=z.device) < num_drawn, kl_nats(q, p), 0.0)
+        rate = torch.where(torch.arange(z.shape[0], device=z.device) < num_drawn, kl_nats(q, p), 0.0)
         return self.remember(empty, z), rate
 
     def posterior(self, current: Features, previous: Features, condition: Features, prior: Gaussian) -> Gaussian:
@@ -133,16 +133,24 @@ class AnchoredNetworks(Networks):
         """Return mean and log variance in the size and precision of other features; a global z is repeated."""
         return tuple(part.to(like.dtype).expand(-1, -1, *like.shape[2:]) for part in (z.mean, z.log_variance))
 
-    def rebase(self, basis: Float[Tensor, "Z Z"], centre: Float[Tensor, " Z"], variance: Float[Tensor, " Z"]) -> None:
-        """Replace a global z by basis (z - centre); decoded frames stay the same.
+    def rebase(
+        self,
+        basis: Float[Tensor, "Z Z"],
+        centre: Float[Tensor, " Z"],
+        read_mean: Float[Tensor, " Z"],
+        read_variance: Float[Tensor, " Z"],
+    ) -> None:
+        """Replace a global z by basis (z - centre); where readings are precise, decoded frames stay the same.
 
         Args:
             basis: Invertible matrix; like the other arguments float64 on the CPU.
             centre: Value of z that becomes zero.
-            variance: Average variance of the readings. At this variance the new variances are exact; elsewhere they
-                are linear approximations in the logarithm.
+            read_mean: Average of the readings, which becomes zero too. It differs from `centre` where readings are
+                not precise: z then depends on the prior as well.
+            read_variance: Average variance of the readings. At this variance the new variances are exact; elsewhere
+                they are linear approximations in the logarithm.
         """
-        self.posterior_head.rebase(basis, centre, variance)
+        self.posterior_head.rebase(basis, read_mean, read_variance)
         self.decoder.rebase(basis, centre)
 
     def decode(self, previous: Features, condition: Features, z: LatentGrid) -> Images:

@@ -47,6 +47,9 @@ def fit_prior(predictor: Predictor, recordings: Sequence[Recording]) -> None:
     The change is linear, and the networks' linear layers next to z undo it, so decoded frames stay the same. The
     coordinates are also uncorrelated `LAG` frames later (Molgedey and Schuster 1994), so that each has its own
     correlation time, the lag at which the autocorrelation falls to 1/e.
+
+    The values of z are means of the posterior under N(0, I). Where frames tell nothing about a channel, its reading is
+    far from zero and very wide, while the posterior, by which training decoded, stays near zero.
     """
     networks = predictor.networks
     if not isinstance(networks, AnchoredNetworks) or not networks.global_latent:
@@ -55,16 +58,17 @@ def fit_prior(predictor: Predictor, recordings: Sequence[Recording]) -> None:
     if not isinstance(prior, StationaryPrior):
         return
     every = max(1, sum(recording.frames[..., 0].size for recording in recordings) // POSTERIOR_PIXELS)
-    posteriors = [frame_posteriors(predictor, networks, recording, every) for recording in recordings]
-    means, variances = [mean for mean, _ in posteriors], np.concatenate([variance for _, variance in posteriors])
-    if not all(np.isfinite(values).all() for values in (*means, variances)):
+    readings = [frame_readings(predictor, networks, recording, every) for recording in recordings]
+    if not all(np.isfinite(values).all() for reading in readings for values in reading):
         return  # the validation reports it
+    means = [mean / (1.0 + variance) for mean, variance in readings]
+    read_mean, read_variance = (np.concatenate(values).mean(0) for values in zip(*readings, strict=True))
     centre = np.concatenate(means).mean(0)
     basis = slow_directions([mean - centre for mean in means])
     times = np.array([every * correlation_time([(mean - centre) @ direction for mean in means]) for direction in basis])
     leaders, followers = channel_pairs(times, np.linalg.norm(np.linalg.inv(basis), axis=0))
     order = np.stack((leaders, followers), 1).ravel()
-    networks.rebase(*(torch.from_numpy(values) for values in (basis[order], centre, variances.mean(0))))
+    networks.rebase(*(torch.from_numpy(values) for values in (basis[order], centre, read_mean, read_variance)))
     prior.remember_for(torch.from_numpy(times[leaders]))
 
 
@@ -84,10 +88,10 @@ def channel_pairs(times: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np
     return leaders[np.argsort(-times[leaders])], followers[np.argsort(-times[followers])]
 
 
-def frame_posteriors(
+def frame_readings(
     predictor: Predictor, networks: AnchoredNetworks, recording: Recording, every: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and variances of z given every `every`-th single frame of a recording, float64 `[N, Z]` each."""
+    """Return means and variances read off every `every`-th frame of a recording, float64 `[N, Z]` each."""
     device = next(predictor.parameters()).device
     anchor = networks.encode_anchor(
         as_images(recording.frames[:1]).to(device), as_images(recording.poses[:1]).to(device)
