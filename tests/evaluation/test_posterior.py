@@ -13,7 +13,7 @@ from posecast.evaluation import posterior
 from posecast.evaluation.posterior import STOPS, fit_variance, observe, reconstruct, traversal
 from posecast.model.predictor import Predictor
 
-from ..conftest import moving_square
+from ..conftest import moving_square, small
 
 
 @pytest.fixture
@@ -48,6 +48,26 @@ def test_a_draw_does_not_change_what_the_posterior_mean_gives(predictor: Predict
     assert torch.allclose(alone.means, drawn.means, atol=1e-5)
     assert alone.rate_nats == pytest.approx(drawn.rate_nats, rel=1e-4)
     assert alone.mse == pytest.approx(drawn.mse, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["no feedback", "no feedback, stationary"])
+@pytest.mark.parametrize("key", [None, (3, 0)])
+def test_frames_observed_at_once_equal_those_of_a_loop(
+    kind: str, key: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    predictor = Predictor(small(kind)).eval().requires_grad_(False)
+    for weight in predictor.parameters():
+        weight.add_(0.05 * torch.randn_like(weight))
+    square = moving_square(150)  # more than one batch
+    at_once = observe(predictor, square, key=key)
+    monkeypatch.setattr(Predictor, "decodes_at_once", False)
+    in_turn = observe(predictor, square, key=key)
+    torch.testing.assert_close(at_once.means, in_turn.means, atol=1e-5, rtol=0)
+    assert at_once.rate_nats == pytest.approx(in_turn.rate_nats, abs=1e-4)
+    assert at_once.mse == pytest.approx(in_turn.mse, abs=1e-6)
+    assert at_once.drawn_mse == pytest.approx(in_turn.drawn_mse, abs=1e-5)
+    assert len(at_once.drawn_mse) == (149 if key else 0)
 
 
 def test_variance_is_fitted_to_the_first_frames_of_each_recording(

@@ -15,9 +15,10 @@ from posecast.model.layout import by_time_step
 from posecast.model.predictor import Predictor
 from posecast.model.priors import Features, StationaryPrior
 from posecast.model.rollout import rollout, rollout_together
+from posecast.model.rollout_batches import frames_at_once, frames_in_turn, prepare_arithmetic
 from posecast.model.rollout_input import RolloutInput
 
-from ..conftest import TINY, moving_square
+from ..conftest import TINY, moving_square, small
 from .conftest import predicted
 
 
@@ -88,3 +89,21 @@ def test_frames_do_not_depend_on_how_many_poses_are_encoded_ahead(
     monkeypatch.setattr("posecast.model.rollout_batches.POSES_AHEAD", 3)
     others = predicted(predictor, recording, latent="mean")
     assert np.abs(frames.astype(int) - others).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["no feedback", "no feedback, stationary"])
+@pytest.mark.parametrize("futures", [0, 3])
+def test_z_drawn_before_decoding_gives_the_frames_of_a_loop(kind: str, futures: int) -> None:
+    torch.manual_seed(1)
+    predictor = Predictor(small(kind)).eval().requires_grad_(False)
+    for weight in predictor.parameters():
+        weight.add_(0.05 * torch.randn_like(weight))
+    assert predictor.decodes_at_once
+    recording = moving_square(40)
+    inputs = [RolloutInput(recording.frames[0], recording.poses)]
+    _, arithmetic = prepare_arithmetic(predictor)
+    generators = [future_generators(1, 0, range(futures)) if futures else None for _ in range(2)]
+    in_turn = torch.stack(list(frames_in_turn(predictor, inputs, generators[0], arithmetic, 40)))
+    at_once = torch.stack(list(frames_at_once(predictor, inputs, generators[1], arithmetic)))
+    assert in_turn.std(0).mean() > 1e-3
+    torch.testing.assert_close(at_once, in_turn, atol=1e-5, rtol=0)

@@ -15,14 +15,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posecast.data.clips import as_images, as_pixels, pose_windows
+from posecast.data.clips import Images, as_images, as_pixels, pose_windows
 from posecast.data.recordings import Recording
 from posecast.evaluation.metrics import Pixels, psnr_db
 from posecast.model.draws import seeded, step_noise
 from posecast.model.elbo import kl_nats
-from posecast.model.layout import expand_rows
+from posecast.model.layout import expand_rows, slice_rows
+from posecast.model.networks import Networks
 from posecast.model.predictor import Predictor
-from posecast.model.priors import Features
+from posecast.model.priors import Features, Memory
 from posecast.model.rollout import alone
 
 RECONSTRUCTION_NOTE = "uses the posterior, which sees the target: not a prediction"
@@ -93,17 +94,15 @@ def observe(
             where the prior has a memory. None for no draw.
     """
     noise = partial(_posterior_noise, predictor, key) if key else None
-    if predictor.instants_are_independent:
-        instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // FRAMES_PER_BATCH))
-        batches = predictor.workers.map(partial(_observe_instants, predictor, recording, noise), instants)
-        if advance:
-            advance(len(recording) - 1)
+    if predictor.decodes_at_once:
+        stream = _observe_at_once(predictor, recording, noise)
     else:
-        batches = []
-        for batch in alone(_observe_in_turn(predictor, recording, noise), predictor):
-            batches.append(batch)
-            if advance:
-                advance(1)
+        stream = alone(_observe_in_turn(predictor, recording, noise), predictor)
+    batches = []
+    for batch in stream:
+        batches.append(batch)
+        if advance:
+            advance(len(batch[0]))
     means, rates, frames, drawn = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
     truth = as_images(recording.frames[1:])
     mse = (frames - truth).square().mean((1, 2, 3))
@@ -122,20 +121,78 @@ def _posterior_noise(predictor: Predictor, key: tuple[int, int], instants: Seque
 
 
 @torch.inference_mode()
-def _observe_instants(predictor: Predictor, recording: Recording, noise: Noise | None, instants: np.ndarray) -> Batch:
-    """Observe time steps that do not depend on each other, in one batch."""
-    networks, device = predictor.networks, next(predictor.parameters()).device
+def _begin(predictor: Predictor, recording: Recording, anchor: Features, noise: Noise | None) -> tuple[Images, Memory]:
+    """Return the first frame and the memory of z after it: a row with z_1 drawn if there is noise, and one without."""
+    device, rows = next(predictor.parameters()).device, 2 if noise else 1
+    frame = as_images(recording.frames[:1]).to(device)
+    pose = pose_windows(recording.poses, np.zeros(1, int), predictor.pose_window).to(device)
+    first, anchor, (frame, pose) = (
+        expand_rows(x, rows) for x in (predictor.networks.encode_frame(frame), anchor, (frame, pose))
+    )
+    memory, _ = predictor.begin(first, pose, anchor, noise([0]) if noise else None)
+    return frame, memory
+
+
+def _observe_at_once(predictor: Predictor, recording: Recording, noise: Noise | None) -> Iterator[Batch]:
+    """Observe many time steps per batch: encode them, infer z in turn, then decode. Workers share the batches."""
+    networks, workers = predictor.networks, predictor.workers
     anchor = encode_first_frame(predictor, recording)
-    windows = pose_windows(recording.poses, instants, predictor.pose_window)
-    condition = networks.encode_condition(windows.to(device), anchor)
-    p, _ = networks.prior((), condition, networks.empty_memory(len(instants), device))
-    current = networks.encode_frame(as_images(recording.frames[instants]).to(device))
-    q = networks.posterior(current, (), condition, p)
-    frames = networks.decode((), condition, q.mean)
-    drawn = networks.decode((), condition, q.sample(noise(instants.tolist()))) if noise else frames[:0]
-    return q.mean.float().cpu(), kl_nats(q, p).cpu(), frames.cpu(), drawn.cpu()
+    _, memory = _begin(predictor, recording, anchor, noise)
+    instants = np.array_split(np.arange(1, len(recording)), max(1, len(recording) // FRAMES_PER_BATCH))
+    for start in range(0, len(instants), workers.count):
+        group = instants[start : start + workers.count]
+        inferred, latents = [], []
+        encoded = workers.map(partial(_encode, predictor, recording, anchor), group)
+        for (current, condition), own in zip(encoded, group, strict=True):
+            means, rates, z, memory = _infer_in_turn(networks, memory, current, condition, noise, own)
+            inferred.append((means, rates))
+            latents.append((condition, z))
+        for (means, rates), frames in zip(inferred, workers.map(partial(_decode, networks), latents), strict=True):
+            yield means.cpu(), rates.cpu(), frames[:, -1], frames[:, :-1].flatten(0, 1)
 
 
+@torch.inference_mode()
+def _encode(
+    predictor: Predictor, recording: Recording, anchor: Features, instants: np.ndarray
+) -> tuple[Features, Features]:
+    """Return the features of the true frames of some time steps, and the conditions."""
+    device = next(predictor.parameters()).device
+    windows = pose_windows(recording.poses, instants, predictor.pose_window).to(device)
+    current = predictor.networks.encode_frame(as_images(recording.frames[instants]).to(device))
+    return current, predictor.networks.encode_condition(windows, anchor)
+
+
+@torch.inference_mode()
+def _infer_in_turn(
+    networks: Networks,
+    memory: Memory,
+    current: Features,
+    condition: Features,
+    noise: Noise | None,
+    instants: np.ndarray,
+) -> tuple[Tensor, Tensor, Tensor, Memory]:
+    """Return posterior means, rates, z of every row as `[N, rows, ...]`, and the memory after these time steps."""
+    means, rates, latents = [], [], []
+    for row, instant in enumerate(instants.tolist()):
+        p, memory = networks.prior((), (), memory)
+        frame, pose = (expand_rows(slice_rows(x, slice(row, row + 1)), len(memory)) for x in (current, condition))
+        q = networks.posterior(frame, (), pose, p)
+        z = torch.cat((q.sample(noise([instant]))[:1], q.mean[1:])) if noise else q.mean
+        memory = networks.remember(memory, z)
+        means.append(q.mean[-1].float())
+        rates.append(kl_nats(q, p)[-1])
+        latents.append(z)
+    return torch.stack(means), torch.stack(rates), torch.stack(latents), memory
+
+
+@torch.inference_mode()
+def _decode(networks: Networks, latents: tuple[Features, Tensor]) -> Float[Tensor, "N rows 3 H W"]:
+    """Decode every row of z with the condition of its time step, one row after the other."""
+    condition, z = latents
+    return torch.stack([networks.decode((), condition, row).cpu() for row in z.unbind(1)], 1)
+
+
+@torch.inference_mode()
 def _observe_in_turn(predictor: Predictor, recording: Recording, noise: Noise | None) -> Iterator[Batch]:
     """Observe one time step after the other, each with the previous prediction.
 
@@ -146,9 +203,7 @@ def _observe_in_turn(predictor: Predictor, recording: Recording, noise: Noise | 
     frames = as_images(recording.frames).to(device)
     poses = pose_windows(recording.poses, np.arange(len(recording)), predictor.pose_window).to(device)
     single_anchor = encode_first_frame(predictor, recording)
-    first, anchor = (expand_rows(x, num_drawn + 1) for x in (networks.encode_frame(frames[:1]), single_anchor))
-    frame, first_pose = expand_rows((frames[:1], poses[:1]), num_drawn + 1)
-    memory, _ = predictor.begin(first, first_pose, anchor, noise([0]) if noise else None)
+    frame, memory = _begin(predictor, recording, single_anchor, noise)
     for t in range(1, len(recording)):
         previous = predictor.encode_previous(frame)
         condition = expand_rows(networks.encode_condition(poses[t : t + 1], single_anchor), num_drawn + 1)

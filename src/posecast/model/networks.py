@@ -33,7 +33,7 @@ class Networks(nn.Module, ABC):
         """Shape of one row of the memory of z; no channels where nothing is remembered."""
         return self.prior_of_z.memory_shape
 
-    def empty_memory(self, num_rows: int, device: torch.device) -> Memory:
+    def empty_memory(self, num_rows: int | torch.SymInt, device: torch.device) -> Memory:
         """Return the memory before any time step: zeros, one row per clip or future."""
         return torch.zeros(num_rows, *self.memory_shape, device=device)
 
@@ -70,8 +70,8 @@ class Networks(nn.Module, ABC):
             noise: N(0, I) draws for the z of the first O rows; the other rows get the posterior's mean, at no KL.
                 None: the mean for all rows.
         """
-        empty = self.empty_memory(len(first[-1]), first[-1].device)
-        return empty, empty.new_zeros(len(empty))
+        empty = self.empty_memory(first[-1].shape[0], first[-1].device)
+        return empty, empty.new_zeros(empty.shape[0])
 
     def prior(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
         """Return p(z | previous frame, condition, memory), and the memory with the features of this time step."""

@@ -7,7 +7,7 @@ Next: `training/step.py` for an update, `rollout.py` for imagined frames.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,9 @@ from posecast.model.layout import batch_major, by_time_step, first_clips, slice_
 from posecast.model.networks import Networks
 from posecast.model.priors import Features, Memory
 from posecast.model.threads import Workers
+
+if TYPE_CHECKING:
+    from posecast.model.onnx_rollout import OnnxRollout
 
 
 class Observation(NamedTuple):
@@ -52,6 +55,8 @@ class Predictor(nn.Module):
         """Whether rollouts multiply in bfloat16. True if the run was trained so and this machine is faster so."""
         self.workers = Workers(1)
         """Threads that share rollouts on a CPU."""
+        self.engine: OnnxRollout | None = None
+        """Rolls out instead of the networks, in float32, where it is set."""
         self.networks: Networks
         if isinstance(config.networks, Anchored):
             self.networks = AnchoredNetworks(config.networks, size)
@@ -74,9 +79,9 @@ class Predictor(nn.Module):
         return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
     @property
-    def instants_are_independent(self) -> bool:
-        """Whether no frame depends on the one before, neither by feedback nor by a memory of z."""
-        return not self.networks.feedback and not self.networks.memory_shape[0]
+    def decodes_at_once(self) -> bool:
+        """Whether all frames can be decoded in one batch: none is fed back, and the prior of z reads none."""
+        return not self.networks.feedback and not self.networks.prior_of_z.reads_features
 
     def forward(
         self,

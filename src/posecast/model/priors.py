@@ -34,6 +34,8 @@ class Prior(nn.Module, ABC):
 
     memory_shape: tuple[int, ...] = (0, 1, 1)
     """Shape of one row of the memory; no channels where nothing is remembered."""
+    reads_features = True
+    """Whether z depends on the features, and not on the memory alone. `previous` and `condition` are else unused."""
 
     @abstractmethod
     def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
@@ -47,12 +49,14 @@ class Prior(nn.Module, ABC):
 class FixedPrior(Prior):
     """N(0, I) at every time step, as in the course's Lab 4."""
 
+    reads_features = False
+
     def __init__(self, latent_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.latent_shape = latent_shape
 
     def forward(self, previous: Features, condition: Features, memory: Memory) -> tuple[Gaussian, Memory]:
-        empty = torch.zeros(len(memory), *self.latent_shape, device=memory.device)
+        empty = torch.zeros(memory.shape[0], *self.latent_shape, device=memory.device)
         return standard_normal_like(Gaussian(empty, empty)), memory
 
 
@@ -99,6 +103,7 @@ class StationaryPrior(Prior):
     """
 
     first_log_memory: Tensor
+    reads_features = False
 
     def __init__(self, latent_shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -149,9 +149,11 @@ def rollout_together(
     Yields:
         T - 1 batches of frames, rows in the order of the generators.
     """
+    if predictor.engine is not None:
+        return predictor.engine.frames(inputs, generators, max(len(sequence.poses) for sequence in inputs))
     device = next(predictor.parameters()).device
     predictor, arithmetic = prepare_arithmetic(predictor)
-    if predictor.instants_are_independent:
+    if predictor.decodes_at_once:
         return frames_at_once(predictor, inputs, generators, arithmetic)
     num_futures = len(generators) // len(inputs) if generators else 1
     num_rows = num_futures if len(inputs) == 1 else len(inputs)

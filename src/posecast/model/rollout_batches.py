@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from posecast.data.clips import Images
 from posecast.model.cuda_graphs import GraphedFunction
 from posecast.model.draws import step_noise
 from posecast.model.layout import by_time_step, expand_rows, repeat_rows
 from posecast.model.predictor import Predictor
+from posecast.model.priors import Features, Memory
 from posecast.model.rollout_input import RolloutInput, encode_anchors, first_frames, windows_at
 
 Arithmetic = Callable[[], torch.autocast]
@@ -44,6 +46,25 @@ def prepare_arithmetic(predictor: Predictor) -> tuple[Predictor, Arithmetic]:
     return rounded, arithmetic
 
 
+def _begin(
+    predictor: Predictor,
+    inputs: Sequence[RolloutInput],
+    generators: Sequence[torch.Generator] | None,
+    anchor: Features,
+) -> tuple[Images, Memory]:
+    """Return first frames and the memory of z after them, one row per future."""
+    networks, num_futures = predictor.networks, len(generators) // len(inputs) if generators else 1
+    first, pose = first_frames(predictor, inputs)
+    features = networks.encode_frame(first) if networks.feedback or networks.memory_shape[0] else ()
+    # The first frame does not determine z, so every future draws its own z_1.
+    noise = None
+    if generators and networks.memory_shape[0]:
+        noise = step_noise(generators, predictor.latent_shape).to(first.device)
+    features, anchor, (first, pose) = (expand_rows(x, num_futures) for x in (features, anchor, (first, pose)))
+    memory, _ = predictor.begin(features, pose, anchor, noise)
+    return first, memory
+
+
 @torch.inference_mode()
 def frames_in_turn(
     predictor: Predictor,
@@ -56,16 +77,9 @@ def frames_in_turn(
     networks, num_sequences = predictor.networks, len(inputs)
     device = next(predictor.parameters()).device
     num_futures = len(generators) // num_sequences if generators else 1
-    first, first_pose = first_frames(predictor, inputs)
     with arithmetic():
         anchor = encode_anchors(predictor, inputs)
-        # The first frame does not determine z, so every future draws its own z_1.
-        noise = None
-        if generators and networks.memory_shape[0]:
-            noise = step_noise(generators, predictor.latent_shape).to(device)
-        features, anchor_rows = (expand_rows(x, num_futures) for x in (networks.encode_frame(first), anchor))
-        frame, first_pose = expand_rows((first, first_pose), num_futures)
-        memory, _ = predictor.begin(features, first_pose, anchor_rows, noise)
+        frame, memory = _begin(predictor, inputs, generators, anchor)
 
     def decode(frame: Tensor, memory: Tensor, *condition_and_noise: Tensor) -> tuple[Tensor, Tensor]:
         *condition, noise = condition_and_noise if generators else (*condition_and_noise, None)
@@ -93,32 +107,45 @@ def frames_at_once(
     generators: Sequence[torch.Generator] | None,
     arithmetic: Arithmetic,
 ) -> Iterator[Tensor]:
-    """Yield frames 2..T, many time steps per batch; they must not depend on each other. Workers share the batches."""
+    """Yield frames 2..T, many time steps per batch, decoded from z that are drawn before. Workers share the batches."""
     networks, num_sequences = predictor.networks, len(inputs)
     device = next(predictor.parameters()).device
     num_futures = len(generators) // num_sequences if generators else 1
     num_rows = num_sequences * num_futures
     with arithmetic():
         anchor = encode_anchors(predictor, inputs)
+        _, memory = _begin(predictor, inputs, generators, anchor)
     length = max(len(sequence.poses) for sequence in inputs)
     size = max(1, ROWS_AT_ONCE // num_rows)  # time steps per batch; fixed, so that the number of workers has no effect
     together = size * (predictor.workers.count if device.type == "cpu" else 1)
 
     @torch.inference_mode()
-    def decode(batch: tuple[np.ndarray, Tensor | None]) -> Tensor:
-        instants, noise = batch
+    def decode(batch: tuple[np.ndarray, Tensor]) -> Tensor:
+        instants, z = batch
         windows = windows_at(inputs, instants, predictor.pose_window).to(device)
         with arithmetic():
             condition = repeat_rows(networks.encode_condition(windows, anchor), num_futures)
-            memory = networks.empty_memory(len(instants) * num_rows, device)
-            return predictor.imagine_step((), condition, memory, None if noise is None else noise.to(device))[0]
+            return networks.decode((), condition, z)
 
     for start in range(1, length, together):
         end = min(start + together, length)
-        batches = [np.arange(first, min(first + size, end)) for first in range(start, end, size)]
-        noises = [
-            torch.cat([step_noise(generators, predictor.latent_shape) for _ in instants]) if generators else None
-            for instants in batches
-        ]
-        for frames in predictor.workers.map(decode, list(zip(batches, noises, strict=True))):
+        batches = []
+        for first in range(start, end, size):
+            instants = np.arange(first, min(first + size, end))
+            z, memory = _draw_in_turn(predictor, memory, generators, len(instants))
+            batches.append((instants, z))
+        for frames in predictor.workers.map(decode, batches):
             yield from frames.split(num_rows)
+
+
+def _draw_in_turn(
+    predictor: Predictor, memory: Memory, generators: Sequence[torch.Generator] | None, num_steps: int
+) -> tuple[Tensor, Memory]:
+    """Return z of some time steps from a prior that reads no features, time-major, and the memory after them."""
+    drawn = []
+    for _ in range(num_steps):
+        p, memory = predictor.networks.prior((), (), memory)
+        z = p.sample(step_noise(generators, predictor.latent_shape).to(memory.device)) if generators else p.mean
+        memory = predictor.networks.remember(memory, z)
+        drawn.append(z)
+    return torch.cat(drawn), memory
