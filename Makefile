@@ -67,7 +67,7 @@ lock:
 	printf '%s\n' cuda-bindings cuda-toolkit triton \
 		nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 > $(VENV)-lock/excluded
 	$(LOCK) --output-file requirements-lock.txt
-	$(LOCK) --output-file requirements-lock-extras.txt --extra video --extra tensorboard
+	$(LOCK) --output-file requirements-lock-extras.txt --extra export --extra video --extra tensorboard
 
 LOCK = $(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" --constraint constraints.txt --excludes $(VENV)-lock/excluded \

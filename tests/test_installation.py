@@ -35,7 +35,7 @@ def requirements(*extras: str) -> set[str]:
 
 
 def test_every_direct_requirement_is_pinned() -> None:
-    assert requirements("video", "tensorboard", "dev", "docs") - {"posecast"} <= set(PINS)
+    assert requirements("export", "video", "tensorboard", "dev", "docs") - {"posecast"} <= set(PINS)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -43,7 +43,7 @@ def test_a_lock_has_the_pinned_versions_with_hashes(lock: str) -> None:
     """`make lock` has run since the last change of a pin."""
     locked = pins(lock)
     assert {name: PINS.get(name) for name in locked} == locked
-    extras = ("video", "tensorboard") if "extras" in lock else ()
+    extras = ("export", "video", "tensorboard") if "extras" in lock else ()
     assert requirements(*extras) - set(locked) == {"torch"}
     for entry in re.split(r"\n(?=\w)", (ROOT / lock).read_text())[1:]:
         assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", entry), entry

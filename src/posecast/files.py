@@ -205,10 +205,23 @@ def claim_folder(
     Raises:
         InputError: The folder may not be used.
     """
+    check_claim(folder, marker=marker, force=force, besides=besides)
+    if is_empty(folder, besides):
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    for name in sorted(ours, key=lambda name: name == marker):  # marker last, so that a killed call can be repeated
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_claim(folder: Path, *, marker: str, force: bool, besides: Collection[str] = ()) -> None:
+    """Raise InputError if `claim_folder` would, but change nothing; for a refusal before long work."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is not a folder; name a new or an empty one.")
     if is_empty(folder, besides):
-        folder.mkdir(parents=True, exist_ok=True)
         return
     if not force:
         raise InputError(f"{folder} already holds something; name a new folder, or replace it with --force.")
@@ -216,12 +229,6 @@ def claim_folder(
         raise InputError(
             f"{folder} holds no {marker}, so posecast did not fill it and --force does not empty it; name a new folder."
         )
-    for name in sorted(ours, key=lambda name: name == marker):  # marker last, so that a killed call can be repeated
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def is_empty(folder: Path, besides: Collection[str] = ()) -> bool:

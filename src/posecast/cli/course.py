@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from posecast.cli.options import Force, OnDevice, Out, Run, check_at_least_one, prepare_device, print_note, print_result
+from posecast.cli.options import (
+    ByEngine,
+    Force,
+    OnDevice,
+    Out,
+    Run,
+    check_at_least_one,
+    prepare_device,
+    print_note,
+    print_result,
+)
 from posecast.config.schema import Lab4, parse_size
 from posecast.course.submit_request import SubmitRequest
 from posecast.errors import InputError
@@ -20,14 +30,23 @@ BATCHNORM_NOTES = {
 }
 
 
-def submit(run: Run, /, *, request: Annotated[SubmitRequest, Parameter(name="*")], device: OnDevice = "auto") -> None:
+def submit(
+    run: Run,
+    /,
+    *,
+    request: Annotated[SubmitRequest, Parameter(name="*")],
+    device: OnDevice = "auto",
+    engine: ByEngine = "auto",
+) -> None:
     """Predict the test sequences into pred_seq0.gif, ... and submission.csv."""
     check_at_least_one("--threads", request.threads)
     from posecast.cli.progress_bars import counting
     from posecast.course.submission import submit as write_submission
 
     with counting("predicting") as progress:
-        rows = write_submission(run, request, device=prepare_device(device), progress=progress, notify=print_note)
+        rows = write_submission(
+            run, request, device=prepare_device(device), engine=engine, progress=progress, notify=print_note
+        )
     print_result(f"Written: {request.out}/submission.csv, {rows} rows.")
 
 

@@ -7,7 +7,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from posecast.cli.options import Data, Force, OnDevice, Run, Seed, check_at_least_one, prepare_device, print_result
+from posecast.cli.options import (
+    ByEngine,
+    Data,
+    Force,
+    OnDevice,
+    Run,
+    Seed,
+    check_at_least_one,
+    prepare_device,
+    print_note,
+    print_result,
+)
 from posecast.errors import InputError
 from posecast.video.generate_request import GenerateRequest
 
@@ -25,6 +36,7 @@ def evaluate(
         Parameter(help="Also bound log p with 16 particles; takes as long as 32 to 48 more futures of one sequence."),
     ] = False,
     device: OnDevice = "auto",
+    engine: ByEngine = "auto",
 ) -> None:
     """Score rollouts against the truth: write RUN/scores.json and RUN/samples, and print the table."""
     from posecast.cli.progress_bars import counting
@@ -36,13 +48,20 @@ def evaluate(
 
     options = EvaluationOptions(split=split, futures=futures, seed=seed, bound=bound)
     with counting("rolling out") as progress:
-        scores = score_run(run, data, options, device=prepare_device(device), progress=progress)
+        scores = score_run(
+            run, data, options, device=prepare_device(device), engine=engine, progress=progress, tell=print_note
+        )
     print_scores(scores)
     print_result(f"Written: {run}/scores.json. Next: posecast report {run} --out report.html")
 
 
 def generate(
-    run: Run, /, *, request: Annotated[GenerateRequest, Parameter(name="*")], device: OnDevice = "auto"
+    run: Run,
+    /,
+    *,
+    request: Annotated[GenerateRequest, Parameter(name="*")],
+    device: OnDevice = "auto",
+    engine: ByEngine = "auto",
 ) -> None:
     """Make the person of one photo follow a sequence of poses."""
     check_at_least_one("--futures", request.futures)
@@ -52,7 +71,9 @@ def generate(
     from posecast.video.generate import generate as write_videos
 
     with stages() as progress:
-        written = write_videos(run, request, device=prepare_device(device), progress=progress)
+        written = write_videos(
+            run, request, device=prepare_device(device), engine=engine, progress=progress, tell=print_note
+        )
     print_result("Written: " + ", ".join(map(str, written)))
 
 

@@ -14,7 +14,7 @@ import warnings
 from cyclopts import App, CycloptsError, Parameter
 
 from posecast import __version__
-from posecast.cli import course, data, evaluate, experiment, machine, train
+from posecast.cli import course, data, evaluate, experiment, export, machine, train
 from posecast.cli.lab4 import lab4_app
 from posecast.cli.options import is_verbose, print_error, print_note, set_verbosity, with_verbosity
 from posecast.config.overrides import RENAMED, RENAMED_VALUES
@@ -40,6 +40,7 @@ for command in (
     evaluate.evaluate,
     evaluate.generate,
     evaluate.report,
+    export.export,
     course.submit,
     course.score,
     course.import_lab4,

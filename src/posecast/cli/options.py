@@ -22,6 +22,13 @@ Data = Annotated[Path, Parameter(help="Data set in the course's layout: folders 
 Run = Annotated[Path, Parameter(help="Run folder, as written by 'posecast train'.")]
 Seed = Annotated[int, Parameter(help="Seed of the noise; the same seed gives the same bytes.")]
 Force = Annotated[bool, Parameter(help="Replace what posecast wrote there before.")]
+ByEngine = Annotated[
+    Literal["auto", "torch", "onnx"],
+    Parameter(
+        help="What computes rollouts on a CPU: torch; onnx, which is faster and needs posecast[export]; or auto for "
+        "onnx if the run was exported on this machine."
+    ),
+]
 OnDevice = Annotated[Device, Parameter(help="Device to compute on; auto takes a GPU if there is one.")]
 
 Verbosity = Literal["quiet", "normal", "verbose"]

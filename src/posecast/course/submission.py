@@ -19,8 +19,10 @@ from posecast.data.images import write_png
 from posecast.data.recordings import PoseSequence
 from posecast.errors import InputError, join_limited
 from posecast.evaluation.contact_sheet import contact_sheet, display_scale
+from posecast.export.engine import choose_engine
 from posecast.files import claim_folder, replacing
 from posecast.model.checkpoint import load_run
+from posecast.model.onnx_rollout import Engine
 from posecast.model.predictor import Predictor
 from posecast.model.rollout import Latent, predict_together
 from posecast.model.rollout_input import RolloutInput
@@ -38,6 +40,7 @@ def submit(
     request: SubmitRequest,
     *,
     device: str = "cpu",
+    engine: Engine = "torch",
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> int:
@@ -47,8 +50,10 @@ def submit(
         run: Folder of the run whose weights predict the frames.
         request: Data set, output folder and options.
         device: Device to compute on: "cpu", "cuda" or "mps".
+        engine: What computes rollouts on a CPU; see `export/engine.py`.
         progress: Called with the number of frames done and their total.
-        notify: Called with a sentence if the test split or the run differs from the course's form.
+        notify: Called with a sentence if the test split or the run differs from the course's form, and before long
+            preparations.
 
     Returns:
         Number of rows.
@@ -61,6 +66,7 @@ def submit(
     size = parse_size(predictor.config.size)
     check_form(request, size, notify)
     sequences = read_test_sequences(request.data, size, request.threads)
+    choose_engine(predictor, engine, notify)
     names = [f"pred_seq{index}" for index in range(len(sequences))]
     images = [f"{name}.{ending}" for name in names for ending in ("gif", "png")]
     claim_folder(request.out, marker=CSV, ours=(CSV, *images), force=request.force)

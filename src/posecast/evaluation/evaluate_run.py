@@ -20,8 +20,10 @@ from posecast.evaluation.evaluate import EvaluationOptions, FactorTargets, check
 from posecast.evaluation.factor_probe import fit_probe, recorded_factors
 from posecast.evaluation.samples import write_latent_samples, write_samples
 from posecast.evaluation.scores import Scores
+from posecast.export.engine import choose_engine
 from posecast.files import check_writable, write_json
 from posecast.model.checkpoint import load_run, read_config
+from posecast.model.onnx_rollout import Engine
 from posecast.system.names import is_local
 
 
@@ -31,7 +33,9 @@ def score_run(
     options: EvaluationOptions,
     *,
     device: str = "cpu",
+    engine: Engine = "torch",
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Scores:
     """Score a run on a split of a data set, and write scores.json and samples/ into the run folder.
 
@@ -42,7 +46,9 @@ def score_run(
         options: Split to score, number of futures, seed and bounds. `selected_on` and `training_variance` are taken
             from the run.
         device: Device to compute on: "cpu", "cuda" or "mps".
+        engine: What computes rollouts on a CPU; see `export/engine.py`.
         progress: Called with the number of frames done and their total.
+        tell: Called with one sentence before long preparations.
 
     Raises:
         InputError: The run or the split cannot be read, or the split has no true frames of the model's size.
@@ -52,6 +58,7 @@ def score_run(
     if split not in ("train", "val"):
         raise InputError(f"The split {split!r} has no true frames to score against; choose val or train.")
     predictor = load_run(run, device)
+    computed_by = choose_engine(predictor, engine, tell)
     for folder in (run, run / "samples"):
         if folder.is_dir():
             check_writable(folder)
@@ -72,7 +79,9 @@ def score_run(
     )
     write_samples(run / "samples", split, recordings[0], evaluation.mean)
     write_latent_samples(run / "samples", split, predictor, recordings[0], evaluation)
-    scores = dataclasses.replace(evaluation.scores, baselines_note=note or evaluation.scores.baselines_note)
+    scores = dataclasses.replace(
+        evaluation.scores, baselines_note=note or evaluation.scores.baselines_note, engine=computed_by
+    )
     write_json(run / "scores.json", scores.as_json())  # last, so that a run with scores also has samples
     return scores
 

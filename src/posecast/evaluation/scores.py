@@ -94,6 +94,8 @@ class Scores:
     """Bounds of the first recording; None if they were not requested."""
     factors: Sequence[FactorEvidence]
     """Empty if the data set has no recorded factors."""
+    engine: str = ""
+    """Name and version of what computed the rollouts."""
 
     def summary(self, kind: str, metric: str) -> float:
         """Return the mean of one of `METRICS` over frames, then over sequences, for one of `KINDS`."""
@@ -114,6 +116,7 @@ class Scores:
             "split": self.split,
             "selected_on": self.selected_on,
             "seed": self.seed,
+            "engine": self.engine,
             "psnr": PSNR_DEFINITION,
             "ssim": SSIM_DEFINITION,
             "sequences": [_sequence_json(sequence) for sequence in self.sequences],

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posecast.data.clips import Images
+from posecast.model.layout import repeat_over_time
 
 HEADS = 4
 FEW_CELLS = 256
@@ -53,7 +54,7 @@ class AnchorAttention(nn.Module):
             split_heads(x, num_anchors) for x in (self.ask(pose), self.answer(anchor), self.value(anchor))
         )
         means = attend(query, key, value).unflatten(2, (-1, height * width))  # [N, heads, T, cells, depth]
-        rows = means.permute(2, 0, 3, 1, 4).reshape(len(pose), height, width, -1)
+        rows = means.permute(2, 0, 3, 1, 4).reshape(pose.shape[0], height, width, -1)
         return self.out(rows.permute(0, 3, 1, 2))  # `channels_last` without a copy
 
 
@@ -93,7 +94,7 @@ class AnchorCopy(nn.Module):
         self, pose: Float[Tensor, "TN C h w"], anchor: Float[Tensor, "N C h w"], anchor_frame: Images
     ) -> Float[Tensor, "TN 6 H W"]:
         """Return the anchor in place and the copy, one row per row of the pose (time-major)."""
-        num_anchors, num_time_steps = len(anchor), len(pose) // len(anchor)
+        num_anchors = len(anchor)
         query = cell_sequence(self.ask(pose) + self.ask_place(self.place), num_anchors)
         key = cell_sequence(self.answer(anchor) + self.answer_place(self.place), num_anchors)
         value = cell_sequence(nn.functional.pixel_unshuffle(anchor_frame, self.cell), num_anchors)
@@ -103,8 +104,8 @@ class AnchorCopy(nn.Module):
             weights = torch.softmax(query.shape[-1] ** -0.5 * query @ key.mT, -1)
             means = weights @ value.to(weights.dtype)  # [N, T h w, 3 cell²]
         height, width = pose.shape[2:]
-        means = means.unflatten(1, (num_time_steps, height, width)).permute(1, 0, 4, 2, 3).flatten(0, 1)
-        in_place = torch.cat([anchor_frame] * num_time_steps).to(means.dtype)
+        means = means.unflatten(1, (-1, height, width)).permute(1, 0, 4, 2, 3).flatten(0, 1)
+        in_place = repeat_over_time(anchor_frame, pose).to(means.dtype)
         both = torch.cat((in_place, nn.functional.pixel_shuffle(means, self.cell)), 1)
         return both.contiguous(memory_format=torch.channels_last)
 

@@ -16,6 +16,7 @@ from posecast.config.schema import Anchored
 from posecast.data.clips import Images
 from posecast.model.attention import AnchorAttention, apply_change
 from posecast.model.elbo import Gaussian, bounded_log_variance, unbounded_log_variance
+from posecast.model.layout import repeat_over_time
 from posecast.model.priors import Features
 
 
@@ -107,8 +108,7 @@ class Condition(nn.Module):
         self.attention = AnchorAttention(width) if attend else None
 
     def forward(self, pose: Float[Tensor, "TN C h w"], anchor: Float[Tensor, "N C h w"]) -> Tensor:
-        num_time_steps = len(pose) // len(anchor)
-        condition = self.pose(pose) + torch.cat([self.anchor(anchor)] * num_time_steps)
+        condition = self.pose(pose) + repeat_over_time(self.anchor(anchor), pose)
         return condition if self.attention is None else condition + self.attention(pose, anchor)
 
 

@@ -76,3 +76,10 @@ def expand_rows(features: Features, times: int) -> Features:
     if times > 1 and features and len(features[0]) == 1:
         return tuple(scale.expand(times, -1, -1, -1) for scale in features)
     return repeat_rows(features, times)
+
+
+def repeat_over_time(x: Tensor, like: Tensor) -> Tensor:
+    """Repeat the rows of anchors, one per clip, for all time steps: as many rows as `like` has, time-major."""
+    if len(x) == 1:  # without a copy, and in graphs of any number of rows
+        return x.expand(like.shape[0], *x.shape[1:])
+    return torch.cat([x] * (len(like) // len(x)))

@@ -6,7 +6,7 @@ Next: `driving.py` reads what is followed, `model/rollout.py` predicts the frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,10 @@ import numpy as np
 
 from posecast.config.schema import parse_size
 from posecast.errors import InputError
+from posecast.export.engine import choose_engine
 from posecast.files import claim_file, is_empty, is_litter
 from posecast.model.checkpoint import load_run, read_config
+from posecast.model.onnx_rollout import Engine
 from posecast.model.rollout import predict
 from posecast.video.audio import add_sound, check_sound
 from posecast.video.driving import read_drive
@@ -29,7 +31,13 @@ DEFAULT_FPS = 25.0
 
 
 def generate(
-    run: Path, request: GenerateRequest, *, device: str = "cpu", progress: Progress | None = None
+    run: Path,
+    request: GenerateRequest,
+    *,
+    device: str = "cpu",
+    engine: Engine = "torch",
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Roll out the requested futures and write a video, or a folder of PNGs, for each.
 
@@ -40,6 +48,8 @@ def generate(
         run: Folder of the run whose weights predict the frames.
         request: What to follow, and where and how to write the videos.
         device: Device to compute on: "cpu", "cuda" or "mps".
+        engine: What computes rollouts on a CPU; see `export/engine.py`.
+        tell: Called with one sentence before long preparations.
         progress: Called with the kind of work, the number of frames done and their total.
 
     Returns:
@@ -57,6 +67,7 @@ def generate(
     drive = read_drive(request, size, lambda: trained_body(run), progress=progress)
     targets = future_paths(request.out, request.futures)
     check_free(targets, request.out, drive.names, force=request.force)
+    choose_engine(predictor, engine, tell)
     frames = predict(
         predictor,
         drive.first_frame,

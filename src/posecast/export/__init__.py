@@ -1,0 +1,1 @@
+"""Trained runs in forms that other programs read. Next: `graphs.py`."""
