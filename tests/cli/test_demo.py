@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from posecast.cli import demo as module
-from posecast.cli.demo import NUM_MEASURED_FRAMES, REPORT_SECONDS, demo
+from posecast.cli.demo import NUM_MEASURED_FRAMES, PUPPET_SECONDS, REPORT_SECONDS, demo
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.data.dancer.dataset import Choreography
@@ -27,9 +27,10 @@ class Course:
     Args:
         monkeypatch: Replaces the steps.
         frame_s: Seconds of scoring one frame of one rollout: for each measurement, the last one from then on.
+        has_puppet: Whether a puppet can be exported.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *frame_s: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *frame_s: float, has_puppet: bool = False) -> None:
         self.now, self.trained_s, self.futures, self.notes = 1000.0, 0.0, 0, list[str]()
         self.frame_s = list(frame_s)
         images = np.zeros((NUM_FRAMES, 16, 16, 3), np.uint8)
@@ -38,7 +39,9 @@ class Course:
         monkeypatch.setattr(module, "draw_footage", lambda *_: SimpleNamespace(validation=[recording]))
         monkeypatch.setattr(module, "machine_profile", lambda: SimpleNamespace(shares=1))
         monkeypatch.setattr(module, "resolve_precision", lambda *_: "32-true")
-        for step in (self.evaluate, self.train, self.score_run):
+        monkeypatch.setattr(module, "can_export_page", lambda: has_puppet)
+        monkeypatch.setattr(module, "puppet_footage", lambda *_: None)
+        for step in (self.evaluate, self.train, self.score_run, self.export_page):
             monkeypatch.setattr(module, step.__name__, step)
         monkeypatch.setattr(module, "write_report", lambda *_, **__: None)
 
@@ -54,6 +57,10 @@ class Course:
     def score_run(self, run: Path, data: Path, options: EvaluationOptions, **_: object) -> Any:
         self.futures = options.futures
         self.now += REPORT_SECONDS + self.frame_s[-1] * NUM_FRAMES * (2 + options.futures)
+
+    def export_page(self, run: Path, out: Path, *_: object, **__: object) -> None:
+        out.write_text("puppet")
+        self.now += PUPPET_SECONDS
 
     def complete(self, out: Path) -> float:
         """Return the seconds of the whole demonstration."""
@@ -80,6 +87,12 @@ def test_scoring_takes_its_time_and_training_the_rest(tmp_path: Path, monkeypatc
     assert course.complete(tmp_path / "demo") == pytest.approx(60.0 * MINUTES, rel=0.02)
     assert course.futures == 10
     assert course.trained_s > 0.9 * 60.0 * MINUTES
+
+
+def test_the_puppet_is_exported_within_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course(monkeypatch, 0.002, has_puppet=True)
+    assert course.complete(tmp_path / "demo") == pytest.approx(60.0 * MINUTES, rel=0.02)
+    assert (tmp_path / "demo" / "puppet.html").read_text() == "puppet"
 
 
 def test_a_slow_machine_scores_fewer_futures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""Demonstration on the synthetic dancer: data set, training, scores and report within a number of minutes.
+"""Demonstration on the synthetic dancer: data set, training, scores, report and puppet within a number of minutes.
 
-In: an output folder, a configuration and the choreography. Out: OUT/data, OUT/run, OUT/report.html.
+In: an output folder, a configuration and the choreography. Out: OUT/data, OUT/run, OUT/report.html, OUT/puppet.html.
 Next: `train.py`, whose command `demo` calls this.
 """
 
@@ -21,6 +21,7 @@ from posecast.errors import counted
 from posecast.evaluation.evaluate import EvaluationOptions, evaluate
 from posecast.evaluation.evaluate_run import score_run
 from posecast.evaluation.scores import Scores
+from posecast.export.page import can_export_page, export_page
 from posecast.files import claim_folder, write_json
 from posecast.model.device import machine_profile, resolve_precision
 from posecast.model.predictor import Predictor
@@ -28,12 +29,14 @@ from posecast.model.threads import Workers
 from posecast.reporting.run_report import write_report
 from posecast.training.state import Callback
 from posecast.training.train import train
+from posecast.video.puppet_footage import puppet_footage
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Function that shows a progress bar with a label, in whose context a function of (done, total) updates it."""
 
 MARKER = "demo.json"
-WRITTEN = (MARKER, "data", "run", "report.html")
+PUPPET = "puppet.html"
+WRITTEN = (MARKER, "data", "run", "report.html", PUPPET)
 FUTURES = (10, 5, 3, 2, 1)
 """Numbers of futures to score; the first that the time allows is taken."""
 SCORING_SHARE = 0.25
@@ -44,6 +47,8 @@ OVERRUN_SHARE = 0.05
 """Largest overrun of the requested time, as a share of it."""
 REPORT_SECONDS = 6.0
 """Time for the baselines, the samples and the report."""
+PUPPET_SECONDS, PUPPET_SHARE = 15.0, 0.1
+"""Time for the puppet, and its largest share of the whole."""
 NUM_MEASURED_FRAMES = 33
 
 
@@ -57,7 +62,9 @@ def demo(
     callback: Callback,
     counting: Counting,
 ) -> Scores:
-    """Write a data set, a run and its report into `out`, replacing an earlier demonstration there.
+    """Write a data set, a run, its report and its puppet into `out`, replacing an earlier demonstration there.
+
+    The puppet is left out where the extra `export` or the built page is missing.
 
     Args:
         out: Output folder.
@@ -74,7 +81,8 @@ def demo(
     Raises:
         InputError: If `out` holds anything else.
     """
-    deadline = time.monotonic() + 60.0 * minutes
+    seconds, has_puppet = 60.0 * minutes, can_export_page()
+    deadline = time.monotonic() + seconds - (min(PUPPET_SECONDS, PUPPET_SHARE * seconds) if has_puppet else 0.0)
     claim_folder(out, marker=MARKER, ours=WRITTEN, force=True)
     write_json(out / MARKER, {"posecast": posecast.__version__})
     footage = draw_footage(out / "data", parse_size(config.size), choreography, notify, counting)
@@ -95,6 +103,10 @@ def demo(
         options = EvaluationOptions(futures=futures, seed=config.seed)
         scores = score_run(out / "run", out / "data", options, progress=progress)
     write_report([out / "run"], out / "report.html", force=True)
+    if has_puppet:
+        notify(f"Exporting the puppet ({out / PUPPET})")
+        puppet = puppet_footage(out / "data", parse_size(config.size))
+        export_page(out / "run", out / PUPPET, puppet, name="Dancer")
     return scores
 
 

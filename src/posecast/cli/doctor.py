@@ -37,7 +37,11 @@ from posecast.training.step import TrainStep
 from posecast.training.train import chosen_threads
 
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "av", "pillow", "cyclopts", "rich", "safetensors", "torchmetrics")
-EXTRAS = {"video": ("mediapipe", "finds poses in a video"), "tensorboard": ("tensorboard", "curves while training")}
+EXTRAS = {
+    "video": ("mediapipe", "finds poses in a video"),
+    "export": ("onnxruntime", "exports runs, and rolls out faster"),
+    "tensorboard": ("tensorboard", "curves while training"),
+}
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
 """Processor features, as Linux names them, that matter for matrix products."""
 COURSE_FRAMES = 23_410

@@ -28,10 +28,11 @@ def demo(
     look: Annotated[int, Parameter(help="Index of the dancer's look.")] = 0,
     hidden: Annotated[float, Parameter(help="Strength of what poses do not determine; 0: nothing.")] = 1.0,
 ) -> None:
-    """Demonstrate everything on the synthetic dancer: data set, training, scores and a report.
+    """Demonstrate everything on the synthetic dancer: data set, training, scores, a report and a puppet to drive.
 
     An earlier demonstration in the same folder is replaced.
     """
+    from posecast.cli.demo import PUPPET
     from posecast.cli.demo import demo as run_demo
     from posecast.cli.progress_bars import counting
     from posecast.cli.tables import print_scores
@@ -47,7 +48,12 @@ def demo(
             out, config, choreography, minutes=minutes, notify=print_note, callback=display, counting=counting
         )
     print_scores(scores)
-    print_result(f"See {out}/report.html and {out}/run/samples/.")
+    puppet = out / PUPPET
+    driven = f"Drive the dancer in a browser: {puppet}." if puppet.is_file() else NO_PUPPET
+    print_result(f"See {out}/report.html and {out}/run/samples/. {driven}")
+
+
+NO_PUPPET = "A page to drive the dancer needs posecast[export], and `make page` in a checkout."
 
 
 @dataclass(frozen=True, kw_only=True)
