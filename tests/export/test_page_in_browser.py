@@ -6,6 +6,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def visit(browser: Any) -> Iterator[Callable[..., Browsed]]:
-    """Return a function that opens a file and waits for its networks."""
+@contextmanager
+def visitor(browser: Any) -> Iterator[Callable[..., Browsed]]:
+    """Yield a function that opens a file and waits for its networks; every page is closed at the end."""
     contexts: list[Any] = []
 
     def opened(path: Path, **options: Any) -> Browsed:
@@ -101,9 +102,18 @@ def visit(browser: Any) -> Iterator[Callable[..., Browsed]]:
         browsed.until("(window.posecast?.step ?? -1) >= 0")
         return browsed
 
-    yield opened
-    for context in contexts:
-        context.close()
+    try:
+        yield opened
+    finally:
+        for context in contexts:
+            context.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Browsed]]:
+    """Return a function that opens a file in a page of this test."""
+    with visitor(browser) as opened:
+        yield opened
 
 
 @dataclass(frozen=True)
@@ -144,8 +154,9 @@ def puppet(tmp_path_factory: pytest.TempPathFactory) -> Puppet:
 
 
 @pytest.fixture(scope="module")
-def opened(visit: Callable[..., Browsed], puppet: Puppet) -> Browsed:
-    return visit(puppet.file)
+def opened(browser: Any, puppet: Puppet) -> Iterator[Browsed]:
+    with visitor(browser) as opened:
+        yield opened(puppet.file)
 
 
 @pytest.fixture
