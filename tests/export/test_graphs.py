@@ -47,7 +47,7 @@ def assert_equal_rollouts(config: Config, folder: Path) -> None:
     for futures in (0, 1, 3):
         expected = torch.stack(list(rollout_together(predictor, list(inputs()), generators=generators(futures))))
         frames = torch.stack(list(graphs.frames(list(inputs()), generators(futures), 12)))
-        assert expected[:8].std(1).mean() > 1e-3
+        assert expected[:8].std() > 1e-3
         torch.testing.assert_close(frames[:8], expected[:8], atol=1e-5, rtol=0)
     predictor.engine = graphs
     chosen = torch.stack(list(rollout_together(predictor, list(inputs()), generators=generators(3))))
