@@ -207,10 +207,10 @@ def _score_sequence(
         sequence=sequence,
         futures=options.futures,
     )
-    futures = score_futures(frames, statistics, advance)
+    futures = score_futures(frames, statistics, advance, predictor.workers)
     truth = recording.frames[1:]
-    starts = range(0, len(mean), SSIM_BATCH)
-    mean_ssim = [ssim(mean[start : start + SSIM_BATCH], truth[start : start + SSIM_BATCH]) for start in starts]
+    parts = [slice(start, start + SSIM_BATCH) for start in range(0, len(mean), SSIM_BATCH)]
+    mean_ssim = predictor.workers.map(lambda part: ssim(mean[part], truth[part]), parts)
     by_future = futures.psnr_db.mean(0)
     best = int(by_future.argmax())
     return SequenceScores(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from posecast.evaluation.factor_probe import FactorProbe
 from posecast.evaluation.metrics import Pixels, psnr_db, ssim
 from posecast.evaluation.posterior import Advance
 from posecast.model.draws import seeded
+from posecast.model.threads import Workers
 
+SCORED_TOGETHER = 16
+"""Time steps whose metrics workers share."""
 KEPT_FUTURES, KEPT_INSTANTS = 4, 8
 """Numbers of futures, and of time steps of each, whose frames are kept for images."""
 
@@ -92,24 +96,36 @@ class FutureStatistics:
         return np.stack(self._readings, axis=1)
 
 
-def score_futures(frames: Iterator[Pixels], statistics: FutureStatistics, advance: Advance) -> FutureScores:
+def score_futures(
+    frames: Iterator[Pixels], statistics: FutureStatistics, advance: Advance, workers: Workers
+) -> FutureScores:
     """Score a stream of frames of N futures against the truth, and add them to the statistics.
 
     Args:
         frames: `[N, H, W, 3]` for each time step; the first, which is given, is not scored.
         statistics: Statistics to update.
         advance: Called with the number of frames of each time step.
+        workers: Threads that share the metrics of some time steps.
     """
+
+    def scored(step: tuple[int, Pixels, Pixels]) -> tuple[np.ndarray, ...]:
+        instant, futures, previous = step
+        truth = np.broadcast_to(statistics.recording.frames[instant], futures.shape)
+        energies = gradient_energy(futures), change_energy(futures, previous)
+        return psnr_db(futures, truth), ssim(futures, truth), *energies
+
+    previous = next(frames).copy()
+    advance(len(previous))
     rows: list[tuple[np.ndarray, ...]] = []
-    previous = np.empty(0, np.uint8)
-    for instant, futures in enumerate(frames):
-        advance(len(futures))
-        if instant > 0:
-            truth = np.broadcast_to(statistics.recording.frames[instant], futures.shape)
-            energies = gradient_energy(futures), change_energy(futures, previous)
-            rows.append((psnr_db(futures, truth), ssim(futures, truth), *energies))
+    numbered = enumerate(frames, start=1)
+    while group := list(islice(numbered, SCORED_TOGETHER)):
+        steps = []
+        for instant, futures in group:
+            advance(len(futures))
             statistics.add(instant, futures)
-        previous = futures.copy()
+            steps.append((instant, futures, previous))
+            previous = futures
+        rows += workers.map(scored, steps)
     return FutureScores(*(np.stack(columns) for columns in zip(*rows, strict=True)))
 
 

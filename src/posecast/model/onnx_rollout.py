@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,8 @@ GRAPHS = ("anchor", "condition", "begin", "step")
 """Names of the graphs; networks without an anchor have no `anchor`, those without a memory of z no `begin`."""
 POSES_AHEAD = 64
 """Pose maps encoded in one batch."""
+ROWS_AT_ONCE = 32
+"""Frames decoded in one batch where time steps do not depend on each other."""
 MISSING = "ONNX Runtime is not installed; pip install 'posecast[export]'."
 
 Engine = Literal["auto", "torch", "onnx"]
@@ -85,12 +88,16 @@ class OnnxRollout:
         frame = np.repeat(np.concatenate([images(sequence.first_frame) for sequence in inputs]), num_futures, 0)
         memory = self._begin(inputs, anchors, frame, noise, num_futures)
         ahead = max(1, POSES_AHEAD // len(inputs))
+        together = 1 if self.feedback or memory else max(1, ROWS_AT_ONCE // num_rows)
         for start in range(1, length, ahead):
             instants = np.arange(start, min(start + ahead, length))
-            for condition in self._conditions(inputs, anchors, instants, num_futures):
+            conditions = self._conditions(inputs, anchors, instants, num_futures)
+            while steps := list(islice(conditions, together)):
                 previous = [frame] if self.feedback else []
-                frame, *memory = self.run("step", *memory, *previous, noise(), *condition)
-                yield torch.from_numpy(frame)
+                noises = np.concatenate([noise() for _ in steps])
+                condition = [np.concatenate(scale) for scale in zip(*steps, strict=True)]
+                frame, *memory = self.run("step", *memory, *previous, noises, *condition)
+                yield from torch.from_numpy(frame).split(num_rows)
 
     def _begin(
         self,
