@@ -7,10 +7,11 @@ time step, as from `rollout_batches.py`, whose noise it draws alike. Next: `expo
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,20 @@ PARITY = "parity.json"
 Arrays = list[np.ndarray]
 
 
+def import_runtime() -> Any:
+    """Import ONNX Runtime with its telemetry off: the wheels for Linux send reports to their maker otherwise.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(MISSING) from error
+    return onnxruntime
+
+
 class OnnxRollout:
     """Graphs of one run, ready to compute.
 
@@ -48,10 +63,7 @@ class OnnxRollout:
     """
 
     def __init__(self, folder: Path, latent_shape: tuple[int, ...], pose_window: int, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(MISSING) from error
+        onnxruntime = import_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -135,8 +147,7 @@ class OnnxRollout:
 
 def graphs_folder() -> Path:
     """Return the folder in the user's cache for graphs that were made and checked with the present versions here."""
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     versions = hashlib.sha256(f"{onnxruntime.__version__} {profile_key()}".encode()).hexdigest()[:16]
     return cache_folder() / f"graphs-{versions}"
 
