@@ -105,9 +105,13 @@ def demo(
     write_report([out / "run"], out / "report.html", force=True)
     if has_puppet:
         notify(f"Exporting the puppet ({out / PUPPET})")
-        puppet = puppet_footage(out / "data", parse_size(config.size))
-        export_page(out / "run", out / PUPPET, puppet, name="Dancer")
+        write_puppet(out, parse_size(config.size))
     return scores
+
+
+def write_puppet(out: Path, size: tuple[int, int]) -> None:
+    """Write the page in which the dancer of a demonstration is driven."""
+    export_page(out / "run", out / PUPPET, puppet_footage(out / "data", size), name="Dancer")
 
 
 def draw_footage(

@@ -58,7 +58,6 @@ def score_run(
     if split not in ("train", "val"):
         raise InputError(f"The split {split!r} has no true frames to score against; choose val or train.")
     predictor = load_run(run, device)
-    computed_by = choose_engine(predictor, engine, tell)
     for folder in (run, run / "samples"):
         if folder.is_dir():
             check_writable(folder)
@@ -67,21 +66,20 @@ def score_run(
     recordings = load_recordings(data, split, size)
     check_scorable(recordings, split, size)
     training, note = _training_recordings(config, facts, data)
+    computed_by = choose_engine(predictor, engine, tell)  # may take long, so after all that can be refused
+    of_run = {"selected_on": str(facts.get("selected_on", "")), "training_variance": stored_variance(facts)}
     evaluation = evaluate_fully(
         predictor,
         recordings,
-        dataclasses.replace(
-            options, selected_on=str(facts.get("selected_on", "")), training_variance=stored_variance(facts)
-        ),
+        dataclasses.replace(options, **of_run),
         training=training,
         hidden=_factor_targets(data, split, recordings, size),
         progress=progress,
     )
     write_samples(run / "samples", split, recordings[0], evaluation.mean)
     write_latent_samples(run / "samples", split, predictor, recordings[0], evaluation)
-    scores = dataclasses.replace(
-        evaluation.scores, baselines_note=note or evaluation.scores.baselines_note, engine=computed_by
-    )
+    remark = note or evaluation.scores.baselines_note
+    scores = dataclasses.replace(evaluation.scores, baselines_note=remark, engine=computed_by)
     write_json(run / "scores.json", scores.as_json())  # last, so that a run with scores also has samples
     return scores
 

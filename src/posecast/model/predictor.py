@@ -75,12 +75,12 @@ class Predictor(nn.Module):
 
     @property
     def normalises_over_clips(self) -> bool:
-        """Whether the features of a clip's poses depend on the other clips of its batch, by BatchNorm."""
+        """True if the features of a clip's poses depend on the other clips of its batch, by BatchNorm."""
         return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
     @property
     def decodes_at_once(self) -> bool:
-        """Whether all frames can be decoded in one batch: none is fed back, and the prior of z reads none."""
+        """True if all frames can be decoded in one batch: none is fed back, and the prior of z reads no features."""
         return not self.networks.feedback and not self.networks.prior_of_z.reads_features
 
     def forward(
