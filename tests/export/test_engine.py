@@ -8,12 +8,13 @@ import torch
 
 from posecast.errors import InputError
 from posecast.export import engine
-from posecast.export.engine import choose_engine, keep_graphs, kept_folder
+from posecast.export.engine import choose_engine, is_installed, keep_graphs, kept_folder
 from posecast.export.parity import measure_parity
 from posecast.model.checkpoint import load_run
 from posecast.model.onnx_rollout import PARITY, OnnxRollout
 
-pytest.importorskip("onnxruntime", reason="the extra posecast[export]")
+if not is_installed():
+    pytest.skip("the extra posecast[export]", allow_module_level=True)
 
 
 def test_auto_takes_graphs_that_were_checked_and_no_others(run: Path, own_cache: Path) -> None:

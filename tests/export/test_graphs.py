@@ -9,6 +9,7 @@ import torch
 from posecast.config.overrides import build_config
 from posecast.config.schema import Config
 from posecast.export.checked_graphs import write_checked
+from posecast.export.engine import is_installed
 from posecast.export.graphs import write_graphs
 from posecast.model.draws import future_generators
 from posecast.model.onnx_rollout import GRAPHS, OnnxRollout
@@ -18,7 +19,8 @@ from posecast.model.rollout_input import RolloutInput
 
 from ..conftest import FED_BACK, moving_square, small
 
-pytest.importorskip("onnxruntime", reason="the extra posecast[export]")
+if not is_installed():
+    pytest.skip("the extra posecast[export]", allow_module_level=True)
 
 
 def predictor_of(config: Config) -> Predictor:

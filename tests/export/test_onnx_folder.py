@@ -15,13 +15,16 @@ from posecast.data.images import write_png
 from posecast.data.pose_maps import SKELETON
 from posecast.errors import InputError
 from posecast.export import engine
+from posecast.export.engine import is_installed
 from posecast.export.onnx_folder import export_onnx
 from posecast.model.checkpoint import load_run
+from posecast.model.onnx_rollout import import_runtime
 from posecast.model.rollout import predict
 
 from ..conftest import moving_square
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="the extra posecast[export]")
+if not is_installed():
+    pytest.skip("the extra posecast[export]", allow_module_level=True)
 
 
 def test_the_program_in_the_readme_predicts_the_same_frames(run: Path, tmp_path: Path) -> None:
@@ -46,7 +49,7 @@ def test_the_program_in_the_readme_predicts_the_same_frames(run: Path, tmp_path:
 def test_the_metadata_describe_the_run(run: Path, tmp_path: Path) -> None:
     export_onnx(run, tmp_path / "graphs")
     for path in (tmp_path / "graphs").glob("*.onnx"):
-        about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+        about = import_runtime().InferenceSession(path).get_modelmeta().custom_metadata_map
         assert (about["size"], about["recipe"]) == ("16x16", "anchored")
         assert json.loads(about["latent_shape"]) == list(load_run(run).latent_shape)
         assert [joint["name"] for joint in json.loads(about["skeleton"])] == [joint.name for joint in SKELETON]

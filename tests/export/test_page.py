@@ -16,6 +16,7 @@ from posecast.data.images import write_png
 from posecast.data.pose_maps import SKELETON, draw_pose_maps
 from posecast.errors import InputError
 from posecast.export import page
+from posecast.export.engine import is_installed
 from posecast.export.page import CONTENT, PuppetFootage, RecordedDance, export_page, filled, page_content
 from posecast.model.checkpoint import load_run
 from posecast.video.extracted_poses import Poses, write_poses
@@ -168,7 +169,8 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
 def test_the_page_holds_the_graphs_and_its_size_is_limited(
     run: Path, footage: PuppetFootage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: None
 ) -> None:
-    pytest.importorskip("onnxruntime", reason="the extra posecast[export]")
+    if not is_installed():
+        pytest.skip("the extra posecast[export]")
     out = tmp_path / "page.html"
     parity, num_bytes = export_page(run, out, footage, name="Ann")
     text = out.read_text()

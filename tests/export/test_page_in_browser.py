@@ -19,6 +19,7 @@ from posecast.config.schema import Config
 from posecast.data.dancer.dance import Dance, dance
 from posecast.data.pose_maps import SKELETON, draw_pose_maps
 from posecast.data.recordings import Footage
+from posecast.export.engine import is_installed
 from posecast.export.page import BUILT_PAGE, PuppetFootage, RecordedDance, export_page
 from posecast.model.checkpoint import load_run
 from posecast.model.rollout import rollout_together
@@ -27,7 +28,8 @@ from posecast.training.train import train
 
 from ..conftest import TINY, small
 
-pytest.importorskip("onnxruntime", reason="the extra posecast[export]")
+if not is_installed():
+    pytest.skip("the extra posecast[export]", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 IS_BUILT = importlib.resources.files("posecast.export").joinpath(BUILT_PAGE).is_file()
